@@ -1,0 +1,306 @@
+"""The messages of the control streams, as one closed union for each direction.
+
+===================  ======================  ===========================================
+from                 to                      union
+===================  ======================  ===========================================
+process              bridge                  :data:`FromProcess`
+bridge               process                 :data:`ToProcess`
+monitor              bridge                  :data:`FromMonitor`
+bridge               monitor                 :data:`ToMonitor`
+zygote               bridge                  :data:`FromZygote`
+bridge               zygote                  :data:`ToZygote`
+===================  ======================  ===========================================
+
+A spawn, in the order in which it happens (S spawns C, B is the bridge)::
+
+    S -> B   Spawn(request)      B makes C's Pid and its listening socket, has C forked
+    B -> S   Placed(request)     S sends the closure to C on a reserved stream
+    C -> B   Ready()             C holds the whole closure
+    B -> S   Spawned(request)
+    S -> B   Accept(request)     or Cancel(request), where S no longer wants it
+    B -> C   Go()                the spawn has happened; C runs
+
+At any point before Accept: ``Refused(request)`` from B, where C could not be made or has died.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from constellation.exit_status import ExitStatus
+from constellation.units import Mem
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """The base of all control messages: an array that begins with the name of its kind."""
+
+
+class Status(msgspec.Struct, frozen=True, array_like=True):
+    """An :class:`~constellation.ExitStatus` on the wire."""
+
+    code: int | None = None
+    signal: str | None = None
+    lost: str | None = None
+    core_dumped: bool = False
+    max_rss: int | None = None
+    cause: str | None = None
+
+    @classmethod
+    def of(cls, status: ExitStatus) -> Status:
+        """The wire form of ``status``."""
+        return cls(
+            code=status.code,
+            signal=status.signal,
+            lost=status.lost,
+            core_dumped=status.core_dumped,
+            max_rss=None if status.max_rss is None else int(status.max_rss),
+            cause=status.cause,
+        )
+
+    def exit_status(self) -> ExitStatus:
+        """The value that this is the wire form of."""
+        return ExitStatus(
+            code=self.code,
+            signal=self.signal,
+            lost=self.lost,
+            core_dumped=self.core_dumped,
+            max_rss=None if self.max_rss is None else Mem(self.max_rss),
+            cause=self.cause,
+        )
+
+
+# -- process -> bridge ----------------------------------------------------------------------------
+
+
+class Spawn(Message):
+    """Make me a process. ``request`` is the asker's number for this, never used twice by it.
+
+    Attributes:
+        mem: Bytes of memory that the new process needs.
+        cpu: Cores that it needs.
+        wait: Whether to wait until there is room, or to refuse at once.
+    """
+
+    request: int
+    mem: int
+    cpu: float
+    wait: bool
+
+
+class Accept(Message):
+    """The spawn has succeeded and is wanted: let the new process run."""
+
+    request: int
+
+
+class Cancel(Message):
+    """The spawn is no longer wanted: undo it without a trace."""
+
+    request: int
+
+
+class Ready(Message):
+    """I am a new process and hold the whole closure."""
+
+
+class Watch(Message):
+    """Tell me when the process with this key has exited, or now if it has."""
+
+    key: bytes
+
+
+class Unwatch(Message):
+    """I no longer need to know of this process."""
+
+    key: bytes
+
+
+FromProcess: TypeAlias = Spawn | Accept | Cancel | Ready | Watch | Unwatch
+
+
+# -- bridge -> process ----------------------------------------------------------------------------
+
+
+class Placed(Message):
+    """The new process exists and can be connected to, and waits for its closure."""
+
+    request: int
+    key: bytes
+    endpoint: str
+
+
+class Spawned(Message):
+    """The new process holds the whole closure."""
+
+    request: int
+
+
+class Refused(Message):
+    """The spawn failed. ``kind`` is the name of the error class in :mod:`constellation.errors`."""
+
+    request: int
+    kind: str
+    message: str
+
+
+class Go(Message):
+    """You have been accepted: run."""
+
+
+class Exited(Message):
+    """The process with this key has exited. ``status`` None: the bridge does not know it."""
+
+    key: bytes
+    status: Status | None = None
+
+
+ToProcess: TypeAlias = Placed | Spawned | Refused | Go | Exited
+
+
+# -- monitor -> bridge ----------------------------------------------------------------------------
+
+
+class Started(Message):
+    """The process exists. ``os_pid`` is what the operating system calls it."""
+
+    os_pid: int
+
+
+class Failed(Message):
+    """The process could not be made, or ended before it was one of the program's."""
+
+    kind: str
+    message: str
+
+
+class Output(Message):
+    """The process, or a descendant of it, wrote ``data`` to its descriptor ``fd``."""
+
+    fd: int
+    data: bytes
+
+
+class Eof(Message):
+    """Nothing holds the process's descriptor ``fd`` any more, or it was shut."""
+
+    fd: int
+
+
+class Died(Message):
+    """The process is dead. What it wrote last may still follow.
+
+    Attributes:
+        status: The status as ``waitpid`` gives it.
+        max_rss: Its largest resident set in bytes, which includes the image it was forked from.
+    """
+
+    status: int
+    max_rss: int
+
+
+class Held(Message):
+    """A second after the process's death a descendant still holds one of its pipes open."""
+
+
+FromMonitor: TypeAlias = Started | Failed | Output | Eof | Died | Held
+
+
+# -- bridge -> monitor ----------------------------------------------------------------------------
+
+
+class Room(Message):
+    """``size`` more bytes of output may be sent."""
+
+    size: int
+
+
+class Shut(Message):
+    """Nobody reads the process's descriptor ``fd`` any more: close the pipe."""
+
+    fd: int
+
+
+class Signal(Message):
+    """Send the signal to the process's group, or to its descendants when it has exited."""
+
+    number: int
+
+
+class End(Message):
+    """Kill the process and every descendant, report what is left to report, and exit."""
+
+
+ToMonitor: TypeAlias = Room | Shut | Signal | End
+
+
+# -- zygote -> bridge -----------------------------------------------------------------------------
+
+
+class Forked(Message):
+    """The monitor that ``number`` asked for exists."""
+
+    number: int
+    os_pid: int
+
+
+class ForkFailed(Message):
+    """The monitor that ``number`` asked for could not be made."""
+
+    number: int
+    message: str
+
+
+class MonitorEnded(Message):
+    """The monitor that ``number`` asked for is dead, and with it every process below it.
+
+    Attributes:
+        status: The monitor's own status as ``waitpid`` gives it.
+    """
+
+    number: int
+    status: int
+
+
+class Trouble(Message):
+    """A zygote or monitor failed in a way it should not: ``text`` is for whoever mends it."""
+
+    text: str
+
+
+FromZygote: TypeAlias = Forked | ForkFailed | MonitorEnded | Trouble
+
+
+# -- bridge -> zygote -----------------------------------------------------------------------------
+
+
+class Fork(Message):
+    """Fork a monitor, which forks the process.
+
+    With it travel the descriptors of, in this order: the process's listening socket, the
+    process's control stream, the monitor's control stream, and, if ``stdin``, what becomes the
+    process's standard input.
+
+    Attributes:
+        number: The bridge's number for this, never used twice.
+        key: The key of the new process's Pid.
+        endpoint: The endpoint of the new process's Pid.
+        parent_key: The key of the spawner's Pid; None for the initial process.
+        parent_endpoint: The endpoint of the spawner's Pid.
+        mem: Bytes of memory that the process was given.
+        cpu: Cores that the process was given.
+        stdin: Whether a descriptor for standard input travels with it.
+    """
+
+    number: int
+    key: bytes
+    endpoint: str
+    parent_key: bytes | None
+    parent_endpoint: str
+    mem: int
+    cpu: float
+    stdin: bool
+
+
+ToZygote: TypeAlias = Fork

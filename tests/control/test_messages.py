@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import typing
+
+import msgspec
+import pytest
+
+from constellation.control import messages
+from constellation.exit_status import ExitStatus
+from constellation.units import Mem
+
+EXAMPLES = [
+    messages.Spawn(7, 20 << 20, 0.01, True),
+    messages.Accept(7),
+    messages.Cancel(7),
+    messages.Ready(),
+    messages.Watch(b"k" * 16),
+    messages.Unwatch(b"k" * 16),
+    messages.Placed(7, b"k" * 16, "ipc:///tmp/cst-x/k"),
+    messages.Spawned(7),
+    messages.Refused(7, "NoCapacity", "no"),
+    messages.Go(),
+    messages.Exited(b"k" * 16, messages.Status(signal="SIGABRT", core_dumped=True, max_rss=1)),
+    messages.Exited(b"k" * 16),
+    messages.Started(4711),
+    messages.Failed("SpawnError", "no"),
+    messages.Output(1, bytes(range(256))),
+    messages.Eof(2),
+    messages.Died(9, 1 << 20),
+    messages.Held(),
+    messages.Room(65536),
+    messages.Shut(1),
+    messages.Signal(2),
+    messages.End(),
+    messages.Forked(3, 4711),
+    messages.ForkFailed(3, "no"),
+    messages.MonitorEnded(3, 9),
+    messages.Trouble("text"),
+    messages.Fork(3, b"k" * 16, "ipc:///a", None, "", 1, 0.5, True),
+]
+
+UNIONS = [
+    messages.FromProcess,
+    messages.ToProcess,
+    messages.FromMonitor,
+    messages.ToMonitor,
+    messages.FromZygote,
+    messages.ToZygote,
+]
+
+
+def members(union: object) -> tuple[type, ...]:
+    return typing.get_args(union) or (typing.cast(type, union),)
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda m: type(m).__name__)
+def test_survives_the_wire_in_its_union(message: messages.Message) -> None:
+    homes = [union for union in UNIONS if type(message) in members(union)]
+    assert len(homes) == 1
+    decoder = msgspec.msgpack.Decoder(homes[0])
+    assert decoder.decode(msgspec.msgpack.encode(message)) == message
+
+
+def test_every_message_has_an_example() -> None:
+    every = {kind for union in UNIONS for kind in members(union)}
+    assert every == {type(message) for message in EXAMPLES}
+
+
+def test_a_message_of_another_union_is_refused() -> None:
+    decoder = msgspec.msgpack.Decoder(messages.FromProcess)
+    with pytest.raises(msgspec.ValidationError):
+        decoder.decode(msgspec.msgpack.encode(messages.Go()))
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        ExitStatus(code=0),
+        ExitStatus(code=3, max_rss=Mem("20 MiB")),
+        ExitStatus(signal="SIGSEGV", core_dumped=True),
+        ExitStatus(lost="monitor killed", cause="a reason"),
+    ],
+    ids=str,
+)
+def test_status_is_an_exit_status(status: ExitStatus) -> None:
+    assert messages.Status.of(status).exit_status() == status
