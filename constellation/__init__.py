@@ -1,0 +1,54 @@
+"""Processes, channels between them, and a cluster to run them on.
+
+The names below are the whole public interface. Whatever is not among them may change without
+notice.
+"""
+
+from __future__ import annotations
+
+from constellation.errors import (
+    ChannelClosed,
+    ChannelError,
+    ChannelTypeError,
+    ConstellationError,
+    InitError,
+    NoCapacity,
+    ProcessExited,
+    ProgramError,
+    SerializationError,
+    SettingsError,
+    SpawnDeadlock,
+    SpawnError,
+    WouldBlock,
+)
+from constellation.exit_status import ExitStatus
+from constellation.pid import Pid
+from constellation.resources import RESOURCES_DEFAULT, Resources
+from constellation.units import Cpu, Mem
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # values
+    "Cpu",
+    "ExitStatus",
+    "Mem",
+    "Pid",
+    "RESOURCES_DEFAULT",
+    "Resources",
+    # errors
+    "ChannelClosed",
+    "ChannelError",
+    "ChannelTypeError",
+    "ConstellationError",
+    "InitError",
+    "NoCapacity",
+    "ProcessExited",
+    "ProgramError",
+    "SerializationError",
+    "SettingsError",
+    "SpawnDeadlock",
+    "SpawnError",
+    "WouldBlock",
+    "__version__",
+]

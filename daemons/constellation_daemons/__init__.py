@@ -1,0 +1,1 @@
+"""The services of a constellation cluster: master, node and bridge."""
