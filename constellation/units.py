@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias, overload
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Self = TypeVar("Self", bound="Selfuantity")
-
 # More than any amount needs. Python refuses to read thousands of digits, with a text of its own.
 _LONGEST_TEXT: Final = 64
 _NUMBER: Final = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
@@ -39,7 +37,7 @@ def _exact(number: Any) -> Fraction | None:
     return Fraction(value)
 
 
-class Selfuantity:
+class _Quantity:
     """A whole number, not below zero, of a smallest unit. Immutable."""
 
     __slots__ = ("__weakref__", "_count")
@@ -203,7 +201,7 @@ class Selfuantity:
         return format(str(self), spec)
 
 
-class Mem(Selfuantity):
+class Mem(_Quantity):
     """An amount of memory: a whole number of bytes.
 
     ``Mem("1.5 GiB")``, ``20 * Mem.MIB``, ``Mem(4096)``. ``int(mem)`` is bytes. ``str(mem)`` is
@@ -291,7 +289,7 @@ class Mem(Selfuantity):
         return f'Mem("{self}")'
 
 
-class Cpu(Selfuantity):
+class Cpu(_Quantity):
     """An amount of processor: logical cores, to a billionth of one.
 
     ``Cpu(0.01)``, ``Cpu("1/16")``, ``Cpu.CORE / 16``. ``float(cpu)`` is cores. ``str(cpu)`` is
