@@ -25,8 +25,9 @@ from constellation.exit_status import ExitStatus
 from constellation.pid import Pid
 from constellation.resources import RESOURCES_DEFAULT, Resources
 from constellation.units import Cpu, Mem
+from constellation.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     # values

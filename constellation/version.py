@@ -1,0 +1,3 @@
+"""The version of the library, in the one place that states it."""
+
+VERSION = "0.1.0"
