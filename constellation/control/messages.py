@@ -74,7 +74,7 @@ class Status(msgspec.Struct, frozen=True, array_like=True):
 # -- process -> bridge ----------------------------------------------------------------------------
 
 
-class Spawn(Message):
+class Spawn(Message, frozen=True):
     """Make me a process. ``request`` is the asker's number for this, never used twice by it.
 
     Attributes:
@@ -89,29 +89,29 @@ class Spawn(Message):
     wait: bool
 
 
-class Accept(Message):
+class Accept(Message, frozen=True):
     """The spawn has succeeded and is wanted: let the new process run."""
 
     request: int
 
 
-class Cancel(Message):
+class Cancel(Message, frozen=True):
     """The spawn is no longer wanted: undo it without a trace."""
 
     request: int
 
 
-class Ready(Message):
+class Ready(Message, frozen=True):
     """I am a new process and hold the whole closure."""
 
 
-class Watch(Message):
+class Watch(Message, frozen=True):
     """Tell me when the process with this key has exited, or now if it has."""
 
     key: bytes
 
 
-class Unwatch(Message):
+class Unwatch(Message, frozen=True):
     """I no longer need to know of this process."""
 
     key: bytes
@@ -123,7 +123,7 @@ FromProcess: TypeAlias = Spawn | Accept | Cancel | Ready | Watch | Unwatch
 # -- bridge -> process ----------------------------------------------------------------------------
 
 
-class Placed(Message):
+class Placed(Message, frozen=True):
     """The new process exists and can be connected to, and waits for its closure."""
 
     request: int
@@ -131,13 +131,13 @@ class Placed(Message):
     endpoint: str
 
 
-class Spawned(Message):
+class Spawned(Message, frozen=True):
     """The new process holds the whole closure."""
 
     request: int
 
 
-class Refused(Message):
+class Refused(Message, frozen=True):
     """The spawn failed. ``kind`` is the name of the error class in :mod:`constellation.errors`."""
 
     request: int
@@ -145,11 +145,11 @@ class Refused(Message):
     message: str
 
 
-class Go(Message):
+class Go(Message, frozen=True):
     """You have been accepted: run."""
 
 
-class Exited(Message):
+class Exited(Message, frozen=True):
     """The process with this key has exited. ``status`` None: the bridge does not know it."""
 
     key: bytes
@@ -162,33 +162,33 @@ ToProcess: TypeAlias = Placed | Spawned | Refused | Go | Exited
 # -- monitor -> bridge ----------------------------------------------------------------------------
 
 
-class Started(Message):
+class Started(Message, frozen=True):
     """The process exists. ``os_pid`` is what the operating system calls it."""
 
     os_pid: int
 
 
-class Failed(Message):
+class Failed(Message, frozen=True):
     """The process could not be made, or ended before it was one of the program's."""
 
     kind: str
     message: str
 
 
-class Output(Message):
+class Output(Message, frozen=True):
     """The process, or a descendant of it, wrote ``data`` to its descriptor ``fd``."""
 
     fd: int
     data: bytes
 
 
-class Eof(Message):
+class Eof(Message, frozen=True):
     """Nothing holds the process's descriptor ``fd`` any more, or it was shut."""
 
     fd: int
 
 
-class Died(Message):
+class Died(Message, frozen=True):
     """The process is dead. What it wrote last may still follow.
 
     Attributes:
@@ -200,35 +200,41 @@ class Died(Message):
     max_rss: int
 
 
-class Held(Message):
+class Held(Message, frozen=True):
     """A second after the process's death a descendant still holds one of its pipes open."""
 
 
-FromMonitor: TypeAlias = Started | Failed | Output | Eof | Died | Held
+class Trouble(Message, frozen=True):
+    """A zygote or monitor failed in a way it should not: ``text`` is for whoever mends it."""
+
+    text: str
+
+
+FromMonitor: TypeAlias = Started | Failed | Output | Eof | Died | Held | Trouble
 
 
 # -- bridge -> monitor ----------------------------------------------------------------------------
 
 
-class Room(Message):
+class Room(Message, frozen=True):
     """``size`` more bytes of output may be sent."""
 
     size: int
 
 
-class Shut(Message):
+class Shut(Message, frozen=True):
     """Nobody reads the process's descriptor ``fd`` any more: close the pipe."""
 
     fd: int
 
 
-class Signal(Message):
+class Signal(Message, frozen=True):
     """Send the signal to the process's group, or to its descendants when it has exited."""
 
     number: int
 
 
-class End(Message):
+class End(Message, frozen=True):
     """Kill the process and every descendant, report what is left to report, and exit."""
 
 
@@ -238,21 +244,21 @@ ToMonitor: TypeAlias = Room | Shut | Signal | End
 # -- zygote -> bridge -----------------------------------------------------------------------------
 
 
-class Forked(Message):
+class Forked(Message, frozen=True):
     """The monitor that ``number`` asked for exists."""
 
     number: int
     os_pid: int
 
 
-class ForkFailed(Message):
+class ForkFailed(Message, frozen=True):
     """The monitor that ``number`` asked for could not be made."""
 
     number: int
     message: str
 
 
-class MonitorEnded(Message):
+class MonitorEnded(Message, frozen=True):
     """The monitor that ``number`` asked for is dead, and with it every process below it.
 
     Attributes:
@@ -263,19 +269,13 @@ class MonitorEnded(Message):
     status: int
 
 
-class Trouble(Message):
-    """A zygote or monitor failed in a way it should not: ``text`` is for whoever mends it."""
-
-    text: str
-
-
 FromZygote: TypeAlias = Forked | ForkFailed | MonitorEnded | Trouble
 
 
 # -- bridge -> zygote -----------------------------------------------------------------------------
 
 
-class Fork(Message):
+class Fork(Message, frozen=True):
     """Fork a monitor, which forks the process.
 
     With it travel the descriptors of, in this order: the process's listening socket, the

@@ -126,10 +126,7 @@ class MessageStream(Generic[M]):
         """
         while self._outgoing:
             data, descriptors = self._outgoing[0]
-            if descriptors:
-                sent = self._write_with(data, descriptors)
-            else:
-                sent = self._write(data)
+            sent = self._write_with(data, descriptors) if descriptors else self._write(data)
             if not sent:
                 return
             if sent == len(data):

@@ -50,15 +50,16 @@ UNIONS = [
 
 
 def members(union: object) -> tuple[type, ...]:
-    return typing.get_args(union) or (typing.cast(type, union),)
+    return typing.get_args(union) or (typing.cast("type", union),)
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda m: type(m).__name__)
 def test_survives_the_wire_in_its_union(message: messages.Message) -> None:
     homes = [union for union in UNIONS if type(message) in members(union)]
-    assert len(homes) == 1
-    decoder = msgspec.msgpack.Decoder(homes[0])
-    assert decoder.decode(msgspec.msgpack.encode(message)) == message
+    assert homes
+    for union in homes:
+        decoder = msgspec.msgpack.Decoder(union)
+        assert decoder.decode(msgspec.msgpack.encode(message)) == message
 
 
 def test_every_message_has_an_example() -> None:

@@ -132,10 +132,11 @@ def test_send_waits_for_room() -> None:
     thread = threading.Thread(target=send_all)
     thread.start()
     received: list[object] = []
-    with pytest.raises(EOFError):
-        while True:
-            received += receiver.receive()
+    while len(received) < len(sent):
+        received += receiver.receive()
     thread.join()
+    with pytest.raises(EOFError):
+        receiver.receive()
     receiver.close()
     assert received == sent
 

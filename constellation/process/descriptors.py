@@ -1,0 +1,95 @@
+"""Which descriptors a process of ours has: made, handed on and closed in one place.
+
+Python makes every descriptor close-on-exec, so programs that a user starts get none of ours. A fork
+gets all, so each role closes by list what is not its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import tempfile
+from collections.abc import Collection
+
+from constellation.process.system import LINUX
+
+#: The longest path of a Unix socket, without the zero byte that ends it.
+_SOCKET_PATH_LIMIT = 107 if LINUX else 103
+_KEY_DIGITS = 32
+_BACKLOG = 4096  # the kernel lowers it to its own limit
+
+
+def open_standard_streams() -> None:
+    """See that descriptors 0 to 2 are open, so that none of ours can get one of these numbers.
+
+    A shell can start a program without them (``<&-``). /dev/null stands in then.
+    """
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            return
+        os.set_inheritable(descriptor, True)
+
+
+def replace_with_null(*descriptors: int) -> None:
+    """Make these descriptors /dev/null, so that this process holds up no pipe or terminal."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in descriptors:
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
+def close_all_but(keep: Collection[int]) -> None:
+    """Close every descriptor that is not in ``keep``.
+
+    For the roles of ours that came out of a fork of the user's program and must not hold open what
+    that had open.
+    """
+    try:
+        # The listing's own descriptor is in it, and closed by the time we come to it.
+        opened = list(map(int, os.listdir("/proc/self/fd" if LINUX else "/dev/fd")))
+    except FileNotFoundError:
+        opened = list(range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+    for descriptor in opened:
+        if descriptor not in keep:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+def make_runtime_directory() -> str:
+    """Make the directory of a program's sockets, which only this user can reach."""
+    directory = tempfile.mkdtemp(prefix="cst-")
+    length = len(os.fsencode(directory)) + 1 + _KEY_DIGITS
+    # A Pid holds the path as printable text.
+    if length > _SOCKET_PATH_LIMIT or not directory.isprintable():
+        os.rmdir(directory)
+        directory = tempfile.mkdtemp(prefix="cst-", dir="/tmp")
+    return directory
+
+
+def remove_runtime_directory(directory: str) -> None:
+    """Remove the directory and the sockets in it. Whoever comes second finds nothing to do."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(directory):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+
+
+def listen(path: str) -> socket.socket:
+    """Bind a socket that processes can connect to from now on.
+
+    Raises:
+        OSError: There are no descriptors left, or the directory is gone.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,155 @@
+"""The launcher: makes the processes of one program on this machine, by way of the zygote.
+
+It lives in the bridge natively and in the node on a cluster, is driven by that one's loop, and
+never waits. What it hands out for each process are two control streams: to the process and to its
+monitor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections import deque
+from dataclasses import dataclass
+
+import msgspec
+
+from constellation.control.messages import (
+    Fork,
+    Forked,
+    ForkFailed,
+    FromMonitor,
+    FromProcess,
+    FromZygote,
+)
+from constellation.control.stream import MessageStream
+from constellation.pid import Pid
+from constellation.process import descriptors
+from constellation.resources import Resources
+
+_FORKS_AT_ONCE = 16
+"""How many forks are asked of the zygote at a time. The kernel allows only so many descriptors to
+be under way between two processes, and a stream holds only so much."""
+
+_from_zygote = msgspec.msgpack.Decoder(FromZygote)
+_from_process = msgspec.msgpack.Decoder(FromProcess)
+_from_monitor = msgspec.msgpack.Decoder(FromMonitor)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Launched:
+    """A process that is being made.
+
+    Attributes:
+        number: What the launcher calls it in its events.
+        pid: Its Pid, which can be connected to from now on.
+        control: The stream to it.
+        monitor: The stream to its monitor.
+    """
+
+    number: int
+    pid: Pid
+    control: MessageStream[FromProcess]
+    monitor: MessageStream[FromMonitor]
+
+
+class Launcher:
+    """Makes processes.
+
+    Args:
+        zygote: The connection to the zygote.
+        directory: The program's runtime directory.
+    """
+
+    def __init__(self, zygote: socket.socket, directory: str) -> None:
+        self._directory = directory
+        self._numbers = 0
+        self._waiting: deque[tuple[Fork, tuple[int, ...]]] = deque()
+        self._under_way = 0
+        self._stream: MessageStream[FromZygote] = MessageStream(zygote, _from_zygote)
+
+    @property
+    def stream(self) -> MessageStream[FromZygote]:
+        """The connection to the zygote, for the loop to wait on."""
+        return self._stream
+
+    def launch(self, parent: Pid | None, resources: Resources, stdin: int | None) -> Launched:
+        """Have a process made.
+
+        Args:
+            parent: The process that spawned it; None for the initial process.
+            resources: What it is given.
+            stdin: The descriptor that becomes its standard input, the launcher's from here on.
+                None: /dev/null.
+
+        Raises:
+            OSError: There are no descriptors left.
+        """
+        with contextlib.ExitStack() as undo:
+            if stdin is not None:
+                undo.callback(os.close, stdin)
+            key = os.urandom(16)
+            path = os.path.join(self._directory, key.hex())
+            pid = Pid(key, f"ipc://{path}")
+            listener = undo.enter_context(descriptors.listen(path))
+            undo.callback(os.unlink, path)
+            control, its_control = (undo.enter_context(end) for end in socket.socketpair())
+            monitor, its_monitor = (undo.enter_context(end) for end in socket.socketpair())
+            undo.pop_all()
+        self._numbers += 1
+        fork = Fork(
+            number=self._numbers,
+            key=key,
+            endpoint=pid.endpoint,
+            parent_key=None if parent is None else parent.key,
+            parent_endpoint="" if parent is None else parent.endpoint,
+            mem=int(resources.mem),
+            cpu=float(resources.cpu),
+            stdin=stdin is not None,
+        )
+        handed_on = [listener.detach(), its_control.detach(), its_monitor.detach()]
+        if stdin is not None:
+            handed_on.append(stdin)
+        self._waiting.append((fork, tuple(handed_on)))
+        self._ask()
+        return Launched(
+            number=fork.number,
+            pid=pid,
+            control=MessageStream(control, _from_process),
+            monitor=MessageStream(monitor, _from_monitor),
+        )
+
+    def receive(self) -> list[FromZygote]:
+        """Take what the zygote has told.
+
+        Raises:
+            EOFError: The zygote is gone.
+        """
+        messages = self._stream.receive()
+        for message in messages:
+            if isinstance(message, (Forked, ForkFailed)):
+                self._under_way -= 1
+        self._ask()
+        return messages
+
+    def _ask(self) -> None:
+        # A zygote that is gone is noticed by who reads from it.
+        with contextlib.suppress(ConnectionError):
+            while self._waiting and self._under_way < _FORKS_AT_ONCE:
+                fork, handed_on = self._waiting.popleft()
+                self._under_way += 1
+                self._stream.post(fork, handed_on)
+
+    def forget(self, pid: Pid) -> None:
+        """Remove the socket of a process that is dead."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(pid.endpoint.removeprefix("ipc://"))
+
+    def close(self) -> None:
+        """End the zygote, which ends when nothing of the program is left."""
+        for _, handed_on in self._waiting:
+            for descriptor in handed_on:
+                os.close(descriptor)
+        self._waiting.clear()
+        self._stream.close()

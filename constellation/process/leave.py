@@ -1,0 +1,137 @@
+"""How a spawned process leaves, which never returns into the program's own frames.
+
+As close to the end of an interpreter as a fork can come: the threads that are no daemons, what was
+registered with `atexit` in this process, unflushed files, the standard streams, C's own buffers,
+then `os._exit`. The initial process leaves through the interpreter itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+import weakref
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import NoReturn, TextIO
+
+from constellation.process import system
+from constellation.process.writers import report
+
+_FLUSH_FAILED = 120  # what the interpreter exits with then
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
+
+def forget_exit_handlers() -> None:
+    """Start with an empty `atexit` table: what was registered before is the initial process's.
+
+    The modules of the standard library that registered themselves when they were imported do so
+    again, since they would not by themselves.
+    """
+    atexit._clear()
+    # Finalizers of before `init()` would delete, in each process, what belongs to the initial one:
+    # a TemporaryDirectory. New ones shall register again.
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        finalizer.atexit = False
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
+    atexit.register(logging.shutdown)
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util._finalizer_registry.clear()
+        atexit.register(util._exit_function)
+
+
+def run(call: Callable[[], object]) -> NoReturn:
+    """Run a spawned process's work and leave with the status that it earns.
+
+    Args:
+        call: The work. A coroutine that it returns is run to its end.
+    """
+    interrupted = False
+    try:
+        result = call()
+        if isinstance(result, Coroutine):
+            import asyncio
+
+            asyncio.run(result)
+        code = 0
+    except SystemExit as error:
+        code = _code_of(error)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the process
+        interrupted = isinstance(error, KeyboardInterrupt)
+        code = _show(error)
+    leave(code, interrupted=interrupted)
+
+
+def leave(code: int, *, interrupted: bool = False) -> NoReturn:
+    """End this process as the interpreter would, but for its finalizers.
+
+    Args:
+        code: What to exit with.
+        interrupted: Whether to die of SIGINT in place of that, as after a KeyboardInterrupt.
+    """
+    _attempt(threading._shutdown, "threading._shutdown")  # type: ignore[attr-defined]
+    _attempt(atexit._run_exitfuncs, "atexit")
+    if not _flush(sys.stdout) or not _flush(sys.stderr):
+        code = _FLUSH_FAILED
+    system.flush_c_streams()
+    if interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(code & 0xFF)
+
+
+def _attempt(step: Callable[[], object], name: str) -> None:
+    try:
+        step()
+    except BaseException as error:  # noqa: BLE001 - the rest of the leaving goes on
+        report(error, step, f"Exception ignored in {name}")
+
+
+def _flush(stream: TextIO | None) -> bool:
+    try:
+        if stream is not None and not stream.closed:
+            stream.flush()
+    except BaseException as error:  # noqa: BLE001 - told, and counted by the caller
+        if stream is not sys.stderr:
+            report(error, stream)
+        return False
+    return True
+
+
+def _code_of(leaving: SystemExit) -> int:
+    code = leaving.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code
+    if sys.stderr is not None:
+        print(code, file=sys.stderr)
+    return 1
+
+
+def _show(error: BaseException) -> int:
+    error = error.with_traceback(_users_part(error.__traceback__))
+    try:
+        sys.excepthook(type(error), error, error.__traceback__)
+    except SystemExit as leaving:
+        return _code_of(leaving)
+    except BaseException as failure:  # noqa: BLE001 - told below
+        # As the interpreter does: both, so that a broken hook hides nothing.
+        print("Error in sys.excepthook:", file=sys.stderr)
+        traceback.print_exception(failure)
+        print("\nOriginal exception was:", file=sys.stderr)
+        traceback.print_exception(error)
+    return 1
+
+
+def _users_part(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of ours that called the user's code."""
+    part = trace
+    while part is not None and part.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        part = part.tb_next
+    return part or trace

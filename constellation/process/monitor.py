@@ -1,0 +1,392 @@
+"""The monitor: one small process for each process of a program.
+
+It forks the user's process, reads what that writes, knows the moment it dies, and adopts what its
+descendants leave behind. It is single-threaded, never waits on anything but its poll, and never
+runs the user's code. What it promises:
+
+- *Output* goes to the bridge byte for byte and in order for each descriptor, no more of it than the
+  bridge has given room for. While there is no room the pipes are not read, so `print` waits.
+- *Died* goes out at once when the process is dead, whatever its pipes still hold.
+- *Held* follows where a descendant of the dead process still has a pipe open a second later. A pipe
+  that merely was not read for lack of room is not held.
+- It *exits* when the process is dead, both pipes are at their end and no descendant is left; or
+  when it was told to end, which kills all of them; or when it lost the zygote or the bridge, which
+  does the same. So whoever outlives the command is found and killed, daemonised or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import socket
+import time
+import traceback
+from dataclasses import dataclass
+from typing import NoReturn
+
+import msgspec
+
+from constellation.control.messages import (
+    Died,
+    End,
+    Eof,
+    Failed,
+    FromMonitor,
+    Held,
+    Output,
+    Room,
+    Shut,
+    Signal,
+    Started,
+    ToMonitor,
+    Trouble,
+)
+from constellation.control.stream import ControlError, MessageStream
+from constellation.process import descriptors, signals, system
+from constellation.process.identity import Identity
+from constellation.process.origin import Origin
+from constellation.process.signals import Wakeup
+
+OUTPUT_WINDOW = 1 << 16
+"""How many bytes of output a monitor may send before it is given room for more."""
+HELD_AFTER = 1.0
+"""Seconds after a process's death until a pipe that is still open counts as held."""
+KILL_LIMIT = 1.0
+"""The most seconds that killing the descendants may take: some cannot be killed at once."""
+_RESCAN = 0.02  # while killing: the list of children may miss one that is just being adopted
+_READ = 1 << 16
+_DEFAULT_PIPE_SIZE = 1 << 16
+
+_decoder = msgspec.msgpack.Decoder(ToMonitor)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a monitor is made for.
+
+    Attributes:
+        identity: Of the process to fork.
+        control: The descriptor of the monitor's own control stream.
+        stdin: The descriptor that becomes the process's standard input; None: /dev/null.
+        lifeline: The descriptor that reaches its end when the zygote dies.
+        zygote: The zygote's process id.
+        origin: The program at `init()`.
+    """
+
+    identity: Identity
+    control: int
+    stdin: int | None
+    lifeline: int
+    zygote: int
+    origin: Origin
+
+
+def run(task: Task) -> Identity:
+    """Be the monitor of a new process. All signals are blocked.
+
+    Returns:
+        In the user's process only: its identity. In the monitor it never returns.
+    """
+    monitor = os.getpid()
+    wakeup = Wakeup()
+    control = socket.socket(fileno=task.control)
+    stream: MessageStream[ToMonitor] = MessageStream(control, _decoder)
+    try:
+        pipes = os.pipe(), os.pipe()
+        child = os.fork()
+    except OSError as error:
+        with contextlib.suppress(ConnectionError):
+            stream.send(Failed("SpawnError", f"cannot start a process: {error.strerror}"))
+        os._exit(1)
+    if child:
+        _watch_over(child, task, stream, wakeup, pipes)
+    wakeup.close()
+    stream.close()
+    os.close(task.lifeline)
+    _become_process(task, pipes, monitor)
+    return task.identity
+
+
+def _become_process(
+    task: Task, pipes: tuple[tuple[int, int], tuple[int, int]], monitor: int
+) -> None:
+    """In the fork that becomes the user's process: its session, its streams, its death."""
+    if not system.set_parent_death_signal(signal.SIGKILL, monitor):
+        os._exit(1)
+    os.setsid()
+    if task.stdin is not None:
+        os.dup2(task.stdin, 0)
+        os.close(task.stdin)
+    for target, (read, write) in enumerate(pipes, start=1):
+        os.dup2(write, target)
+        os.close(read)
+        os.close(write)
+
+
+def _watch_over(
+    child: int,
+    task: Task,
+    stream: MessageStream[ToMonitor],
+    wakeup: Wakeup,
+    pipes: tuple[tuple[int, int], tuple[int, int]],
+) -> NoReturn:
+    """In the monitor: watch until nothing is left to do, then exit."""
+    code = 1
+    try:
+        system.set_name("cst-monitor")
+        system.become_subreaper()
+        for _, write in pipes:
+            os.close(write)
+        reads = {read: descriptor for descriptor, (read, _) in enumerate(pipes, start=1)}
+        descriptors.close_all_but(
+            {0, 1, 2, stream.fileno(), task.lifeline, *wakeup.descriptors, *reads}
+        )
+        orphaned = not system.set_parent_death_signal(signal.SIGTERM, task.zygote)
+        signals.restore_mask(())
+        _Monitor(child, task, stream, wakeup, reads, orphaned).loop()
+        code = 0
+    except BaseException:  # noqa: BLE001 - told to the bridge
+        text = f"in the monitor of {task.identity.pid}:\n{traceback.format_exc()}"
+        with contextlib.suppress(ConnectionError):
+            stream.send(Trouble(text))
+    os._exit(code)
+
+
+class _Monitor:
+    """The monitor's state and its loop."""
+
+    def __init__(
+        self,
+        child: int,
+        task: Task,
+        stream: MessageStream[ToMonitor],
+        wakeup: Wakeup,
+        pipes: dict[int, int],
+        orphaned: bool,
+    ) -> None:
+        self._child = child
+        self._zygote = task.zygote
+        self._lifeline = task.lifeline
+        self._stream = stream
+        self._connected = True
+        self._wakeup = wakeup
+        self._pipes = pipes  # our descriptor -> the process's
+        self._reading = False  # whether the poll looks at the pipes
+        self._writing = False  # whether it looks for room in the stream
+        self._room = OUTPUT_WINDOW
+        self._childless = False
+        self._died_at: float | None = None
+        self._held = False
+        self._read_since_death = 0
+        self._read_to_be_sure = _DEFAULT_PIPE_SIZE
+        self._killing_until: float | None = None
+        self._poll = select.poll()
+        for descriptor in (stream.fileno(), self._lifeline, wakeup.fileno()):
+            self._poll.register(descriptor, select.POLLIN)
+        self._tell(Started(child))
+        if orphaned:
+            self._end()
+
+    def loop(self) -> None:
+        """Run until nothing is left to do."""
+        self._reap()  # it may have died while signals were blocked
+        while not self._finished():
+            self._adjust()
+            ready = self._poll.poll(self._timeout())
+            for descriptor, _ in ready:
+                if descriptor in self._pipes:
+                    self._read(descriptor)
+                elif descriptor == self._wakeup.fileno():
+                    self._wakeup.take()
+                    self._reap()
+                    if os.getppid() != self._zygote:
+                        self._end()
+                elif descriptor == self._lifeline:
+                    self._poll.unregister(descriptor)
+                    self._end()
+                else:
+                    self._converse()
+            self._pass_time()
+
+    # -- what there is to wait for
+
+    def _finished(self) -> bool:
+        if not self._gone():
+            return False
+        return not self._connected or not (self._pipes or self._stream.unsent)
+
+    def _gone(self) -> bool:
+        """Whether the process and its descendants are dead, or cannot be killed."""
+        if self._killing_until is not None and time.monotonic() >= self._killing_until:
+            return True
+        return self._died_at is not None and self._childless
+
+    def _adjust(self) -> None:
+        """See that the poll looks at the pipes iff there is room, and at the stream as needed."""
+        reading = self._room > 0 and self._connected and not self._stream.unsent
+        if reading != self._reading:
+            self._reading = reading
+            for descriptor in self._pipes:
+                if reading:
+                    self._poll.register(descriptor, select.POLLIN)
+                else:
+                    self._poll.unregister(descriptor)
+        writing = self._connected and self._stream.unsent
+        if writing != self._writing:
+            self._writing = writing
+            if self._connected:
+                wanted = select.POLLIN | (select.POLLOUT if writing else 0)
+                self._poll.modify(self._stream.fileno(), wanted)
+
+    def _timeout(self) -> float | None:
+        if self._killing_until is not None and not self._gone():
+            return _RESCAN * 1000
+        if not self._reading or not self._pipes or self._died_at is None:
+            return None
+        if self._killing_until is not None:
+            return 0
+        if self._held:
+            return None
+        return max(0.0, self._died_at + HELD_AFTER - time.monotonic()) * 1000 + 1
+
+    def _pass_time(self) -> None:
+        if self._killing_until is not None and not self._gone():
+            self._kill()
+        if not self._reading or not self._pipes or self._died_at is None:
+            return
+        if self._killing_until is not None:
+            # None of ours holds a pipe any more: what is in it now is all that counts.
+            if self._gone() and self._said_its_last():
+                for descriptor in list(self._pipes):
+                    self._close_pipe(descriptor)
+        elif (
+            not self._held
+            and time.monotonic() >= self._died_at + HELD_AFTER
+            and self._said_its_last()
+        ):
+            self._held = True
+            self._tell(Held())
+
+    def _said_its_last(self) -> bool:
+        """Whether what the dead process wrote has been read: the rest is its descendants'."""
+        return self._read_since_death > self._read_to_be_sure or self._all_empty()
+
+    def _all_empty(self) -> bool:
+        poll = select.poll()
+        for descriptor in self._pipes:
+            poll.register(descriptor, select.POLLIN)
+        return not poll.poll(0)
+
+    # -- output
+
+    def _read(self, descriptor: int) -> None:
+        if self._room <= 0:
+            return  # the other pipe has just used it up
+        data = os.read(descriptor, min(_READ, self._room))
+        if not data:
+            self._close_pipe(descriptor)
+            return
+        self._room -= len(data)
+        if self._died_at is not None:
+            self._read_since_death += len(data)
+        self._tell(Output(self._pipes[descriptor], data))
+
+    def _close_pipe(self, descriptor: int) -> None:
+        if self._reading:
+            self._poll.unregister(descriptor)
+        os.close(descriptor)
+        self._tell(Eof(self._pipes.pop(descriptor)))
+
+    # -- the bridge
+
+    def _converse(self) -> None:
+        try:
+            self._stream.flush()
+            for message in self._stream.receive():
+                self._obey(message)
+        except (EOFError, ConnectionError, ControlError):
+            self._disconnect()
+
+    def _obey(self, message: ToMonitor) -> None:
+        match message:
+            case Room(size):
+                self._room += size
+            case Shut(fd):
+                for descriptor, name in list(self._pipes.items()):
+                    if name == fd:
+                        self._close_pipe(descriptor)
+            case Signal(number):
+                self._signal(number)
+            case End():
+                self._end()
+
+    def _tell(self, message: FromMonitor) -> None:
+        if self._connected:
+            try:
+                self._stream.post(message)
+            except ConnectionError:
+                self._disconnect()
+
+    def _disconnect(self) -> None:
+        """The bridge is gone: nothing of its program may remain."""
+        self._connected = False
+        self._poll.unregister(self._stream.fileno())
+        self._end()
+
+    # -- the process and its descendants
+
+    def _signal(self, number: int) -> None:
+        if self._died_at is None:
+            # Not reaped, so the number is still its own; before its setsid() it has no group.
+            try:
+                os.killpg(self._child, number)
+            except ProcessLookupError:
+                os.kill(self._child, number)
+        else:
+            for child in system.children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, number)
+
+    def _reap(self) -> None:
+        """Take the statuses of the dead: the process itself, or a descendant that we adopted."""
+        while not self._childless:
+            try:
+                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                self._childless = True
+                return
+            if dead is None:
+                return
+            if self._killing_until is not None and dead.si_pid == self._child:
+                # Its group goes before its number can be another's.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._child, signal.SIGKILL)
+            _, status, usage = os.wait4(dead.si_pid, 0)
+            if dead.si_pid == self._child:
+                self._died_at = time.monotonic()
+                self._read_to_be_sure = self._pipe_size()
+                self._tell(Died(status, system.max_rss_bytes(usage)))
+
+    def _pipe_size(self) -> int:
+        # The process may have made it larger.
+        if not self._pipes or not system.LINUX:
+            return _DEFAULT_PIPE_SIZE
+        return sum(fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) for pipe in self._pipes)
+
+    def _end(self) -> None:
+        if self._killing_until is None:
+            self._killing_until = time.monotonic() + KILL_LIMIT
+            self._kill()
+
+    def _kill(self) -> None:
+        """Kill every child. What these leave behind is adopted before their death is told."""
+        if self._died_at is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child, signal.SIGKILL)
+        for child in system.children():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(child, signal.SIGKILL)
+        self._reap()

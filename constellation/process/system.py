@@ -1,0 +1,130 @@
+"""The few calls of the operating system that Python does not have.
+
+On Linux they are `prctl` and files of /proc. Elsewhere there is no such thing as a death signal or
+a child subreaper: the calls do nothing there, and cleaning up is best effort.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+
+LINUX = sys.platform.startswith("linux")
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+#: More descriptors than this no process of ours can use, and programs that close all that they may
+#: have, one by one, would take long where the limit says a milliard.
+_DESCRIPTORS_ENOUGH = 1 << 20
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def set_parent_death_signal(number: int, parent: int) -> bool:
+    """Ask for a signal when the thread that forked this process ends.
+
+    Args:
+        number: The signal.
+        parent: The parent's process id, as it was known before the fork.
+
+    Returns:
+        False if the parent had died before the question was put: no signal will come then.
+    """
+    if LINUX:
+        _prctl(_PR_SET_PDEATHSIG, number)
+    return os.getppid() == parent
+
+
+def become_subreaper(*, adopt: bool = True) -> None:
+    """Adopt descendants whose parent dies, in place of the init of the system."""
+    if LINUX:
+        _prctl(_PR_SET_CHILD_SUBREAPER, adopt)
+
+
+def name() -> str:
+    """The name of this process that `ps` and `top` show."""
+    if not LINUX:
+        return ""
+    with open("/proc/self/comm", encoding="utf-8", errors="surrogateescape") as file:
+        return file.read().rstrip("\n")
+
+
+def set_name(name: str) -> None:
+    """Name this process for `ps` and `top`; at most 15 bytes of it show."""
+    if LINUX:
+        _prctl(_PR_SET_NAME, ctypes.c_char_p(os.fsencode(name)))
+
+
+def _prctl(option: int, value: int | ctypes.c_char_p) -> None:
+    argument = value if isinstance(value, ctypes.c_char_p) else ctypes.c_ulong(value)
+    zero = ctypes.c_ulong(0)
+    if _libc.prctl(option, argument, zero, zero, zero):
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}): {os.strerror(number)}")
+
+
+def flush_c_streams() -> None:
+    """Write out what C code left in its stdio buffers, which `os._exit` would drop."""
+    _libc.fflush(None)
+
+
+def children() -> list[int]:
+    """The process ids of this process's children, the dead and unreaped among them too."""
+    if not LINUX:
+        import psutil
+
+        return [child.pid for child in psutil.Process().children()]
+    found: list[int] = []
+    try:
+        for task in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{task}/children", "rb", buffering=0) as file:
+                found += map(int, file.read(1 << 20).split())
+    except FileNotFoundError:
+        return _children_by_parent()  # a kernel without that file
+    return found
+
+
+def _children_by_parent() -> list[int]:
+    own = os.getpid()
+    found: list[int] = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
+                # The name of the program, in parentheses, may hold anything; the state and the
+                # parent follow the last one.
+                fields = file.read(4096).rpartition(b")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+        if int(fields[1]) == own:
+            found.append(int(name))
+    return found
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process and its forks as many descriptors as they may have.
+
+    A program's bridge needs two for each process, and a process one for each peer.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS_ENOUGH
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):
+        # macOS allows no more than this constant of its sys/syslimits.h, whatever it says.
+        if soft < 10240:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (10240, hard))
+
+
+def max_rss_bytes(usage: resource.struct_rusage) -> int:
+    """The largest resident set of what `usage` is about: kilobytes on Linux, bytes on macOS."""
+    return usage.ru_maxrss * 1024 if LINUX else usage.ru_maxrss

@@ -1,0 +1,92 @@
+"""The file objects of a process that may hold what has not been written yet.
+
+A process that leaves by `os._exit` skips the finalizers that would write it out, so this does: for
+the objects made since `init()`, which the garbage collector lists, and for those made before, which
+it does not list once they are frozen, so that `init()` notes them.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import sys
+import weakref
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+
+# Text first: it writes into the binary ones.
+_KINDS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+
+
+class Writers:
+    """Those that existed at `init()`.
+
+    Making it writes out what they hold, so that no fork does it again.
+    """
+
+    def __init__(self) -> None:
+        self._earlier = [weakref.ref(writer) for writer in _find(_is_buffered)]
+        self.flush()
+
+    def flush(self) -> None:
+        """Write out what every file object holds. Errors are reported as a finalizer's would be.
+
+        Not the standard streams: they come last, and there a failure counts.
+        """
+        writers = [writer for reference in self._earlier if (writer := reference()) is not None]
+        writers += _find(_is_buffered)
+        for kind in _KINDS:
+            for writer in writers:
+                if isinstance(writer, kind) and writer not in (sys.stdout, sys.stderr):
+                    _attempt(writer, writer.flush)
+
+    def close_wrappers(self) -> None:
+        """Close file objects whose class is written in Python, if they were made since `init()`.
+
+        What they hold goes out when they are closed and not before: `gzip` and its like.
+        """
+        for wrapper in _find(_is_wrapper):
+            _attempt(wrapper, wrapper.close)
+
+
+def _find(wanted: Callable[[type], bool]) -> list[io.IOBase]:
+    # Asked once for each class, and by its bases alone: an object's own __class__ may be anything.
+    answers: dict[type, bool] = {}
+    found = []
+    for candidate in gc.get_objects():
+        kind = type(candidate)
+        answer = answers.get(kind)
+        if answer is None:
+            answer = answers[kind] = wanted(kind)
+        if answer:
+            found.append(candidate)
+    return found
+
+
+def _is_buffered(kind: type) -> bool:
+    return any(base in kind.__mro__ for base in _KINDS)
+
+
+def _is_wrapper(kind: type) -> bool:
+    bases: Iterable[type] = kind.__mro__
+    return kind.__module__ != "_io" and any(base.__name__ == "_IOBase" for base in bases)
+
+
+def _attempt(file: io.IOBase, action: Callable[[], None]) -> None:
+    try:
+        if not file.closed:
+            action()
+    except Exception as error:  # noqa: BLE001 - told
+        report(error, file)
+
+
+def report(error: BaseException, source: object, message: str | None = None) -> None:
+    """Tell of an error that has nobody to raise to, as the interpreter does for finalizers."""
+    arguments = SimpleNamespace(
+        exc_type=type(error),
+        exc_value=error,
+        exc_traceback=error.__traceback__,
+        err_msg=message,
+        object=source,
+    )
+    sys.unraisablehook(arguments)
