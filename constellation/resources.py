@@ -36,7 +36,7 @@ class Resources:
         return {"mem": int(self.mem), "cpu": float(self.cpu)}
 
     def __str__(self) -> str:
-        return f"{self.mem} and {self.cpu} cores"
+        return f"{self.mem} and {self.cpu} core{'' if self.cpu == 1 else 's'}"
 
 
 RESOURCES_DEFAULT: Final = Resources()

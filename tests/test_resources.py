@@ -30,6 +30,7 @@ def test_every_way_to_say_the_same(mem: Any, cpu: Any) -> None:
     assert type(resources.mem) is Mem
     assert type(resources.cpu) is Cpu
     assert str(resources) == "20 MiB and 0.01 cores"
+    assert str(Resources(mem=1, cpu=1)) == "1 B and 1 core"
     assert repr(resources) == 'Resources(mem=Mem("20 MiB"), cpu=Cpu(0.01))'
 
 
