@@ -270,7 +270,7 @@ class Mem(_Quantity):
 
     @property
     def human(self) -> str:
-        """About how much it is, in the unit that fits: ``"50.9 MiB"``."""
+        """About how much it is, in the unit that fits, such as ``"50.9 MiB"``."""
         for unit, size in self._units.items():
             if self._count >= size:
                 return f"{self._count / size:.1f}".removesuffix(".0") + f" {unit}"
@@ -295,10 +295,10 @@ class Cpu(_Quantity):
     ``Cpu(0.01)``, ``Cpu("1/16")``, ``Cpu.CORE / 16``. ``float(cpu)`` is cores. ``str(cpu)`` is
     exact, and can be read back.
 
-    It counts billionths and is not a float underneath, since the usual needs are decimal
-    fractions: sixteen hundred times 0.01 is 16 here, and 15.999999999999778 in floats, which a
-    master would take for a node with no room left. All of 1/2 to 1/512, 0.01 and 0.001 are exact.
-    ``Cpu(float(cpu)) == cpu`` always.
+    It counts billionths and is no float underneath, since the usual needs are decimal fractions:
+    sixteen hundred shares of 0.01, added one by one, are 16 here and 15.999999999999703 in floats.
+    A ledger of floats drifts, and in the end has no room where there is some. 0.01 and 0.001 are
+    exact, and so are 1/2, 1/4 and so on to 1/512. ``Cpu(float(cpu)) == cpu`` always.
 
     Raises:
         ValueError: Bad text, a negative number, NaN, a bool.
