@@ -1,0 +1,165 @@
+"""Frames to bytes and back: one frame is the parts of one ZeroMQ message after the route.
+
+Integers are unsigned and big-endian. Decoding takes any bytes, and gives a frame or raises
+`WireError`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from constellation.wire.errors import WireError
+from constellation.wire.frames import Buffer, Bye, Close, Credit, Data, Frame, Hello, Open, Probe
+
+__all__ = ["INLINE_LIMIT", "decode", "encode"]
+
+INLINE_LIMIT = 8192
+"""The most bytes of parts that travel in the part of the header: copying them is cheaper than
+another ZeroMQ part."""
+
+_HELLO, _OPEN, _DATA, _CLOSE, _CREDIT, _PROBE, _BYE = range(1, 8)
+_MORE, _JOINED, _INLINE = 1, 2, 4
+_GAP = 1
+
+_hello = struct.Struct("!BB16s")
+_open = struct.Struct("!BIQHHB")
+_data = struct.Struct("!BBIQIQI")
+_close = struct.Struct("!BIQ")
+_credit = struct.Struct("!BBIQQ")
+_probe = struct.Struct("!BIQ")
+_length = struct.Struct("!I")
+
+
+def encode(frame: Frame) -> list[Buffer]:
+    """The parts of the message that carries a frame."""
+    if type(frame) is Data:
+        return _encode_data(frame)
+    match frame:
+        case Hello():
+            return [_hello.pack(_HELLO, frame.version, frame.key) + frame.endpoint.encode()]
+        case Open():
+            texts = [text.encode() for text in (frame.name, frame.type, frame.codec)]
+            header = _open.pack(_OPEN, frame.stream, frame.sequence, *map(len, texts))
+            return [header + b"".join(texts)]
+        case Close():
+            return [_close.pack(_CLOSE, frame.stream, frame.sequence)]
+        case Credit():
+            flags = _GAP if frame.gap else 0
+            return [_credit.pack(_CREDIT, flags, frame.stream, frame.received, frame.granted)]
+        case Probe():
+            return [_probe.pack(_PROBE, frame.stream, frame.last)]
+        case Bye():
+            return [bytes([_BYE]) + frame.reason.encode()]
+    raise AssertionError(f"{frame!r} is no frame")
+
+
+def _encode_data(frame: Data) -> list[Buffer]:
+    parts = frame.parts
+    flags = (_MORE if frame.more else 0) | (_JOINED if frame.joined else 0)
+    count = len(parts)
+    inline = (count == 1 and len(parts[0]) <= INLINE_LIMIT) or frame.size <= INLINE_LIMIT
+    if inline:
+        flags |= _INLINE
+    header = _data.pack(
+        _DATA, flags, frame.stream, frame.sequence, frame.count, frame.weight, count
+    )
+    if not inline:
+        return [header, *parts]
+    if count == 1:
+        return [b"".join((header, parts[0]))]
+    # The last part is what is left.
+    lengths = [_length.pack(len(part)) for part in parts[:-1]]
+    return [b"".join((header, *lengths, *parts))]
+
+
+def decode(message: Sequence[bytes]) -> Frame:
+    """The frame that a message carries.
+
+    Raises:
+        WireError: It carries none.
+    """
+    if not message or not message[0]:
+        raise WireError("an empty message")
+    header = message[0]
+    kind = header[0]
+    try:
+        if kind == _DATA:
+            return _decode_data(message)
+        if len(message) != 1:
+            raise WireError(f"a frame of kind {kind} in {len(message)} parts; expected 1")
+        match kind:
+            case 1:
+                _, version, key = _hello.unpack_from(header)
+                return Hello(version, key, header[_hello.size :].decode())
+            case 2:
+                return _decode_open(header)
+            case 4:
+                return Close(*_exactly(_close, header))
+            case 5:
+                flags, stream, received, granted = _exactly(_credit, header)
+                if flags > _GAP:
+                    raise WireError(f"CREDIT with unknown flags {flags:#x}")
+                return Credit(stream, received, granted, bool(flags))
+            case 6:
+                return Probe(*_exactly(_probe, header))
+            case 7:
+                return Bye(header[1:].decode())
+    except (struct.error, UnicodeDecodeError) as error:
+        raise WireError(f"a frame of kind {kind} that is malformed: {error}") from error
+    raise WireError(f"a frame of unknown kind {kind}")
+
+
+def _exactly(layout: struct.Struct, header: bytes) -> tuple[int, ...]:
+    fields: tuple[int, ...] = layout.unpack(header)
+    return fields[1:]
+
+
+def _decode_open(header: bytes) -> Open:
+    _, stream, sequence, *lengths = _open.unpack_from(header)
+    at = _open.size
+    if len(header) != at + sum(lengths):
+        raise WireError(f"OPEN of {len(header)} bytes; expected {at + sum(lengths)}")
+    texts = []
+    for length in lengths:
+        texts.append(header[at : at + length].decode())
+        at += length
+    return Open(stream, sequence, *texts)
+
+
+def _decode_data(message: Sequence[bytes]) -> Data:
+    header = message[0]
+    _, flags, stream, sequence, count, weight, number = _data.unpack_from(header)
+    if flags & ~(_MORE | _JOINED | _INLINE):
+        raise WireError(f"DATA with unknown flags {flags:#x}")
+    parts: list[Buffer]
+    if not flags & _INLINE:
+        if len(header) != _data.size or len(message) != number + 1:
+            raise WireError(f"DATA in {len(message)} parts; expected {number + 1}")
+        parts = list(message[1:])
+    elif len(message) != 1:
+        raise WireError(f"inline DATA in {len(message)} parts; expected 1")
+    elif number == 1:
+        parts = [header[_data.size :]]
+    else:
+        parts = _inline_parts(header, number)
+    return Data(stream, sequence, count, weight, bool(flags & _MORE), bool(flags & _JOINED), parts)
+
+
+def _inline_parts(header: bytes, number: int) -> list[Buffer]:
+    if number == 0:
+        if len(header) != _data.size:
+            raise WireError("DATA without parts that has something in it")
+        return []
+    at = _data.size + _length.size * (number - 1)
+    if at > len(header):
+        raise WireError(f"DATA with {number} parts in {len(header)} bytes")
+    parts: list[Buffer] = []
+    for place in range(_data.size, at, _length.size):
+        (length,) = _length.unpack_from(header, place)
+        if at + length > len(header):
+            raise WireError(f"DATA with a part of {length} bytes that ends outside of it")
+        parts.append(header[at : at + length])
+        at += length
+    parts.append(header[at:])
+    return parts

@@ -1,0 +1,296 @@
+"""One peer: all streams to and from it, over whichever route there is.
+
+The verbs, in the order of their use: `receive` a frame, take its `events`; push to the `outbound`
+streams and say what was `consumed` of the inbound ones; take each `next_frame` until there is none;
+`tick` when `deadline` has come. `route_up` tells that a route is new: what was under way on another
+may be lost, and everything not received goes again. An error changes nothing.
+
+| waiting for | asked again by |
+| --- | --- |
+| receipt of what was sent | PROBE after an idle time, and less and less often after that |
+| room in the window | the same |
+| a CREDIT that was lost | the answer to PROBE, or any later CREDIT |
+| a HELLO or BYE that was lost | `route_up` |
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from constellation.wire.errors import WireError
+from constellation.wire.events import Event, Greeted, Left, Received, Room
+from constellation.wire.frames import (
+    VERSION,
+    Bye,
+    Close,
+    Credit,
+    Data,
+    Frame,
+    Hello,
+    Open,
+    Probe,
+)
+from constellation.wire.stream import Inbound, Outbound
+
+__all__ = ["ACK_DELAY", "FRAGMENT", "PROBE_AFTER", "WINDOW", "Link"]
+
+WINDOW = 4 << 20
+"""Bytes that a stream may be ahead of its reader."""
+FRAGMENT = 256 << 10
+"""Bytes of a frame: a larger value is cut, so that it does not hold up other streams."""
+ACK_DELAY = 0.025
+"""Seconds within which a receipt is acknowledged."""
+PROBE_AFTER = 0.5
+"""Seconds without an answer after which the peer is asked."""
+_PROBE_AT_MOST = 8.0
+_MAX_STREAM = 0xFFFFFFFF
+
+
+class Link:
+    """The protocol with one peer.
+
+    Args:
+        key: This process's key.
+        endpoint: Where this process can be reached.
+        window: Bytes that a stream may be ahead of its reader; the same at both ends.
+        fragment: The most bytes of a frame.
+        ack_delay: Seconds within which a receipt is acknowledged.
+        probe_after: Seconds without an answer after which the peer is asked.
+    """
+
+    def __init__(
+        self,
+        key: bytes,
+        endpoint: str,
+        *,
+        window: int = WINDOW,
+        fragment: int = FRAGMENT,
+        ack_delay: float = ACK_DELAY,
+        probe_after: float = PROBE_AFTER,
+    ) -> None:
+        self._hello = Hello(VERSION, key, endpoint)
+        self._window = window
+        self._fragment = fragment
+        self._ack_delay = ack_delay
+        self._probe_after = probe_after
+        self._outbound: dict[str, Outbound] = {}
+        self._by_number: dict[int, Outbound] = {}
+        self._inbound: dict[int, Inbound] = {}
+        self._control: deque[Frame] = deque()  # HELLO, PROBE: lost with their route
+        self._credits: dict[Inbound, None] = {}  # those whose CREDIT is to be sent now
+        self._acks: dict[Inbound, None] = {}  # those whose CREDIT is to be sent at `_ack_at`
+        self._ack_at: float | None = None
+        self._probe_at: float | None = None
+        self._probe_wait = probe_after
+        self._ready: deque[Outbound] = deque()
+        self._bye: Bye | None = None
+        self._bye_due = False
+        self._events: list[Event] = []
+        self._now = 0.0
+
+    # -- for the application
+
+    def outbound(self, name: str) -> Outbound:
+        """The stream to the peer of this name, made on first use."""
+        stream = self._outbound.get(name)
+        if stream is None:
+            number = len(self._outbound) + 1
+            stream = Outbound(self, name, number, window=self._window, fragment=self._fragment)
+            self._outbound[name] = self._by_number[number] = stream
+        return stream
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the peer has received everything that was pushed."""
+        return all(stream.delivered for stream in self._outbound.values())
+
+    @property
+    def undelivered(self) -> dict[str, int]:
+        """How many records of each stream the peer is not known to have received."""
+        streams = self._outbound.values()
+        return {s.name: s.last - s.received for s in streams if not s.delivered}
+
+    def request_receipt(self) -> None:
+        """Ask the peer now how far the streams got, not only when its acknowledgement is due."""
+        for stream in self._outbound.values():
+            if not stream.delivered:
+                self._control_after_data(stream)
+
+    def leave(self, reason: str) -> None:
+        """Say that this process leaves. Nothing can be pushed after it."""
+        self._bye = Bye(reason)
+        self._bye_due = True
+
+    # -- input
+
+    def receive(self, frame: Frame, now: float) -> None:
+        """Take a frame.
+
+        Raises:
+            WireError: No peer may send this; it changed nothing.
+        """
+        self._now = now
+        if type(frame) is Data:
+            self._receive_record(frame)
+            return
+        match frame:
+            case Open() | Data() | Close():
+                self._receive_record(frame)
+            case Credit():
+                self._receive_credit(frame)
+            case Probe():
+                inbound = self._inbound.get(frame.stream)
+                if inbound is not None:
+                    inbound.probed(frame.last)
+                elif frame.last > 0:
+                    self._unknown(frame.stream)
+            case Hello():
+                self._events.append(Greeted(frame.version, frame.key, frame.endpoint))
+            case Bye():
+                self._events.append(Left(frame.reason))
+
+    def _receive_record(self, frame: Open | Data | Close) -> None:
+        stream = self._inbound.get(frame.stream)
+        if stream is None:
+            if frame.sequence != 1:
+                self._unknown(frame.stream)
+                return
+            stream = Inbound(self, frame.stream, window=self._window)
+            event = stream.receive(frame)
+            self._inbound[frame.stream] = stream
+        else:
+            event = stream.receive(frame)
+        if event is not None:
+            self._events.append(event)
+
+    def _unknown(self, number: int) -> None:
+        """Something of a stream whose beginning is lost."""
+        credit = Credit(number, 0, self._window, gap=True)
+        if credit not in self._control:
+            self._control.append(credit)
+
+    def _receive_credit(self, frame: Credit) -> None:
+        stream = self._by_number.get(frame.stream)
+        if stream is None:
+            raise WireError(f"{frame}, but there is no such stream")
+        progressed, grown = stream.credit(frame)
+        if progressed or grown:
+            self._probe_wait = self._probe_after
+            self._probe_at = self._now + self._probe_wait
+        if progressed:
+            self._events.append(Received(stream))
+        if grown:
+            self._events.append(Room(stream))
+        if stream.sendable:
+            self.queue(stream)
+
+    def events(self) -> list[Event]:
+        """What has happened since the last call."""
+        events = self._events
+        self._events = []
+        return events
+
+    def route_up(self, now: float) -> None:
+        """There is a new route. What is not received yet goes again, from its beginning."""
+        self._now = now
+        self._control.clear()
+        self._control.append(self._hello)
+        self._bye_due = self._bye is not None
+        self._probe_wait = self._probe_after
+        self._probe_at = now + self._probe_wait
+        for inbound in self._inbound.values():
+            inbound.new_route()
+        for stream in self._outbound.values():
+            stream.rewind()
+            if stream.sendable:
+                self.queue(stream)
+            elif stream.waiting:
+                self._control.append(Probe(stream.number, stream.sent))
+
+    # -- output
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is a frame to send."""
+        return bool(self._ready or self._credits or self._control or self._bye_due)
+
+    def next_frame(self, now: float) -> Frame | None:
+        """The next frame to send; None if there is none now."""
+        if self._control:
+            return self._control.popleft()
+        if self._credits:
+            stream, _ = self._credits.popitem()
+            self._acks.pop(stream, None)
+            return stream.credit()
+        while self._ready:
+            outbound = self._ready.popleft()
+            outbound.queued = False
+            if outbound.sendable:
+                frame = outbound.next_frame()
+                if outbound.sendable:
+                    # Streams take turns, so that a large value holds up none of the others.
+                    self.queue(outbound)
+                if self._probe_at is None:
+                    self._probe_at = now + self._probe_wait
+                return frame
+        if self._bye_due:
+            self._bye_due = False
+            return self._bye
+        return None
+
+    # -- time
+
+    def deadline(self) -> float | None:
+        """When `tick` is to be called."""
+        ack = self._ack_at if self._acks else None
+        if ack is None or (self._probe_at is not None and self._probe_at < ack):
+            return self._probe_at
+        return ack
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        self._now = now
+        if self._ack_at is not None and now >= self._ack_at:
+            self._ack_at = None
+            self._credits.update(self._acks)
+            self._acks.clear()
+        if self._probe_at is not None and now >= self._probe_at:
+            asking = [stream for stream in self._outbound.values() if stream.asks]
+            for stream in asking:
+                self._control_after_data(stream)
+            # A stopped peer answers none of them, and gets all of them when it goes on.
+            self._probe_wait = min(self._probe_wait * 2, _PROBE_AT_MOST)
+            self._probe_at = now + self._probe_wait if asking else None
+
+    def _control_after_data(self, stream: Outbound) -> None:
+        # What is still unsent is not asked for: control frames go before it.
+        self._control.append(Probe(stream.number, stream.sent))
+
+    # -- for the streams
+
+    def queue(self, stream: Outbound) -> None:
+        """The stream has something to send."""
+        if not stream.queued:
+            stream.queued = True
+            self._ready.append(stream)
+
+    def acknowledge(self, stream: Inbound, *, soon: bool) -> None:
+        """The stream has something to tell the peer: now, or within the delay."""
+        if soon:
+            self._credits[stream] = None
+        elif stream not in self._acks:
+            if not self._acks:
+                self._ack_at = self._now + self._ack_delay
+            self._acks[stream] = None
+
+    def await_room(self, stream: Outbound) -> None:
+        """Somebody waits for room in the stream: ask for it if it takes long."""
+        stream.waiting = True
+        if self._probe_at is None:
+            self._probe_at = self._now + self._probe_wait
+
+    def validate(self) -> None:
+        """Check what must always hold."""
+        for stream in self._outbound.values():
+            stream.validate()
+            assert not stream.sendable or stream.queued, "what can be sent is queued"

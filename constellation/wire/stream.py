@@ -1,0 +1,333 @@
+"""One stream: at the end that sends, and at the end that receives.
+
+The sender may be `window` bytes ahead of what the receiving application has taken. Credit is handed
+back a quarter of the window at a time, or after the delay of an acknowledgement: a grant for every
+value would double the traffic, and one for the whole window would stop the sender each time.
+A record larger than the window passes when nothing else is outstanding.
+
+What is sent is kept until the receiver says that it has it. The receiver takes records in the order
+of their numbers only: an old one is dropped, and after a gap it asks for all that follows (go back
+N), which suits routes that keep their order and lose everything at once or nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from constellation.wire.errors import WireError
+from constellation.wire.events import Arrived, Closed, Event, Opened
+from constellation.wire.frames import Buffer, Close, Credit, Data, Open, Sequenced
+
+if TYPE_CHECKING:
+    from constellation.wire.link import Link
+
+__all__ = ["Inbound", "Outbound"]
+
+_HEADER_SIZE = 32  # what a frame counts in flight beside its parts
+
+
+class Outbound:
+    """A stream to the peer.
+
+    Attributes:
+        name: The channel's name.
+        number: The stream's number.
+        pushed: The weight of everything pushed.
+        granted: The weight that the peer allows, counted from the beginning.
+        last: The number of the last record pushed.
+        received: The number up to which the peer has received.
+        waiting: Whether somebody waits for room: then the peer is asked for it now and then.
+    """
+
+    __slots__ = (
+        "_fragment",
+        "_limit",
+        "_link",
+        "_unreceived",
+        "_unsent",
+        "_window",
+        "flight",
+        "granted",
+        "last",
+        "name",
+        "number",
+        "pushed",
+        "queued",
+        "received",
+        "waiting",
+    )
+
+    def __init__(self, link: Link, name: str, number: int, *, window: int, fragment: int) -> None:
+        self._link = link
+        self._window = window
+        self._fragment = fragment
+        self._limit = max(window, fragment)
+        self._unsent: deque[Sequenced] = deque()
+        self._unreceived: deque[Sequenced] = deque()
+        self.name = name
+        self.number = number
+        self.pushed = 0
+        self.granted = window
+        self.last = 0
+        self.received = 0
+        self.flight = 0
+        self.queued = False
+        self.waiting = False
+
+    def __repr__(self) -> str:
+        text = f"<Outbound {self.number} {self.name!r} pushed {self.pushed} of {self.granted}, "
+        return text + f"last #{self.last}, received #{self.received}>"
+
+    def fits(self, weight: int) -> bool:
+        """Whether a record of this weight may be pushed now."""
+        pushed = self.pushed + weight
+        # The second: all that was pushed before has been taken.
+        return pushed <= self.granted or self.granted - self._window >= self.pushed
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the peer has received everything."""
+        return self.received == self.last
+
+    def open(self, type_name: str, codec: str) -> None:
+        """Begin what one Sender sends."""
+        self.last += 1
+        self._push(Open(self.number, self.last, self.name, type_name, codec))
+
+    def close(self) -> None:
+        """End what one Sender sends."""
+        self.last += 1
+        self._push(Close(self.number, self.last))
+
+    def push(self, parts: list[Buffer], count: int, weight: int) -> None:
+        """Send values that `fits` allows. The parts belong to the stream from now on."""
+        self.pushed += weight
+        size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+        if size <= self._fragment:
+            self.last += 1
+            self._push(Data(self.number, self.last, count, weight, False, False, parts))
+        else:
+            self._push_fragments(parts, count, weight)
+
+    def _push_fragments(self, parts: list[Buffer], count: int, weight: int) -> None:
+        fragments = list(_split(parts, self._fragment))
+        for index, (joined, pieces) in enumerate(fragments):
+            final = index == len(fragments) - 1
+            self.last += 1
+            ended, weighs = (count, weight) if final else (0, 0)
+            self._push(Data(self.number, self.last, ended, weighs, not final, joined, pieces))
+
+    def _push(self, frame: Sequenced) -> None:
+        self._unsent.append(frame)
+        self._link.queue(self)
+
+    # -- for the link
+
+    @property
+    def sendable(self) -> bool:
+        """Whether there is a frame to send, and what is under way allows it."""
+        return bool(self._unsent) and self.flight < self._limit
+
+    def next_frame(self) -> Sequenced:
+        """The next frame, which counts as sent."""
+        frame = self._unsent.popleft()
+        self._unreceived.append(frame)
+        self.flight += _size(frame)
+        return frame
+
+    @property
+    def sent(self) -> int:
+        """The number of the last frame that was sent."""
+        return self._unreceived[-1].sequence if self._unreceived else self.received
+
+    @property
+    def asks(self) -> bool:
+        """Whether something is awaited from the peer."""
+        return bool(self._unreceived) or self.waiting
+
+    def rewind(self) -> None:
+        """Send everything again that was not received."""
+        self._unsent.extendleft(reversed(self._unreceived))
+        self._unreceived.clear()
+        self.flight = 0
+
+    def credit(self, frame: Credit) -> tuple[bool, bool]:
+        """Take a CREDIT. Says whether more was received, and whether there is more room."""
+        if frame.received > self.last:
+            raise WireError(f"{frame}, but no more than #{self.last} was sent")
+        unreceived = self._unreceived
+        progressed = frame.received > self.received
+        if progressed:
+            self.received = frame.received
+            while unreceived and unreceived[0].sequence <= frame.received:
+                self.flight -= _size(unreceived.popleft())
+            # Rewound, and received after all.
+            while self._unsent and self._unsent[0].sequence <= frame.received:
+                self._unsent.popleft()
+        grown = frame.granted > self.granted
+        if grown:
+            self.granted = frame.granted
+        if frame.gap and frame.received == self.received:
+            self.rewind()
+        return progressed, grown
+
+    def validate(self) -> None:
+        """Check what must always hold."""
+        frames = [*self._unreceived, *self._unsent]
+        assert [frame.sequence for frame in frames] == list(range(self.received + 1, self.last + 1))
+        assert self.flight == sum(map(_size, self._unreceived))
+
+
+def _size(frame: Sequenced) -> int:
+    return frame.size + _HEADER_SIZE if type(frame) is Data else _HEADER_SIZE
+
+
+def _split(parts: list[Buffer], limit: int) -> list[tuple[bool, list[Buffer]]]:
+    """Parts cut into fragments of at most `limit` bytes.
+
+    For each: whether it goes on with the last part of the one before, and its pieces.
+    """
+    fragments: list[tuple[bool, list[Buffer]]] = []
+    pieces: list[Buffer] = []
+    joined = False
+    room = limit
+    for part in parts:
+        view = memoryview(part)
+        at = 0
+        while len(view) - at > room:
+            pieces.append(view[at : at + room])
+            fragments.append((joined, pieces))
+            at += room
+            pieces, joined, room = [], True, limit
+        pieces.append(view[at:])
+        room -= len(view) - at
+    fragments.append((joined, pieces))
+    return fragments
+
+
+class Inbound:
+    """A stream from the peer.
+
+    Attributes:
+        name: The channel's name.
+        number: The stream's number, as the peer counts.
+        received: The number up to which records were received.
+        taken: The weight of everything that the application has taken.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_asks",
+        "_fragments",
+        "_gap",
+        "_granted",
+        "_link",
+        "_window",
+        "name",
+        "number",
+        "received",
+        "taken",
+    )
+
+    def __init__(self, link: Link, number: int, *, window: int) -> None:
+        self._link = link
+        self._window = window
+        self._fragments: list[list[Buffer]] | None = None
+        self._arrived = 0  # bytes since the last CREDIT
+        self._asks = False  # the next CREDIT asks for what is lost
+        self._granted = window
+        self._gap = False  # something is missing, and was asked for
+        self.name = ""
+        self.number = number
+        self.received = 0
+        self.taken = 0
+
+    def __repr__(self) -> str:
+        return f"<Inbound {self.number} {self.name!r} received #{self.received}>"
+
+    def consumed(self, weight: int) -> None:
+        """The application has taken values of this weight: the peer may send as much again."""
+        self.taken += weight
+        self._link.acknowledge(
+            self, soon=self.taken + self._window - self._granted >= self._window // 4
+        )
+
+    # -- for the link
+
+    def receive(self, frame: Sequenced) -> Event | None:
+        """Take a record.
+
+        Raises:
+            WireError: No peer may send it.
+        """
+        expected = self.received + 1
+        if frame.sequence != expected:
+            self._out_of_order(frame.sequence > expected)
+            return None
+        if not self.name and self.received == 0 and type(frame) is not Open:
+            raise WireError(f"{frame}, but the stream was never opened")
+        event = self._event(frame)
+        self.received = expected
+        self._gap = self._asks = False
+        self._arrived += _size(frame)
+        self._link.acknowledge(self, soon=self._arrived >= self._window // 4)
+        return event
+
+    def _event(self, frame: Sequenced) -> Event | None:
+        if type(frame) is Data:
+            if not frame.more and self._fragments is None:
+                return Arrived(self, frame.parts, frame.count, frame.weight)
+            return self._fragment(frame)
+        if self._fragments is not None:
+            raise WireError(f"{frame} between the fragments of a value")
+        if type(frame) is Open:
+            if self.received == 0:
+                self.name = frame.name
+            elif frame.name != self.name:
+                raise WireError(f"{frame}, but the stream's name is {self.name!r}")
+            return Opened(self, frame.type, frame.codec)
+        return Closed(self)
+
+    def _fragment(self, frame: Data) -> Event | None:
+        fragments = self._fragments
+        if fragments is None:
+            if frame.joined:
+                raise WireError(f"{frame} goes on with nothing")
+            fragments = self._fragments = []
+        pieces = frame.parts
+        if frame.joined and pieces:
+            fragments[-1].append(pieces[0])
+            pieces = pieces[1:]
+        fragments.extend([piece] for piece in pieces)
+        if frame.more:
+            return None
+        self._fragments = None
+        parts: list[Buffer] = [b[0] if len(b) == 1 else b"".join(b) for b in fragments]
+        return Arrived(self, parts, frame.count, frame.weight)
+
+    def _out_of_order(self, ahead: bool) -> None:
+        if not ahead:
+            # The peer did not get the CREDIT for it.
+            self._link.acknowledge(self, soon=False)
+        elif not self._gap:
+            self._gap = self._asks = True
+            self._link.acknowledge(self, soon=True)
+
+    def probed(self, last: int) -> None:
+        """The peer asks how far this got; on this route it has sent up to `last`."""
+        if last > self.received:
+            self._gap = self._asks = True
+        self._link.acknowledge(self, soon=True)
+
+    def new_route(self) -> None:
+        """What was asked for on another route may be lost."""
+        self._gap = self._asks = False
+        self._link.acknowledge(self, soon=True)
+
+    def credit(self) -> Credit:
+        """The CREDIT to send now."""
+        asks, self._asks = self._asks, False
+        self._arrived = 0
+        self._granted = self.taken + self._window
+        return Credit(self.number, self.received, self._granted, asks)
