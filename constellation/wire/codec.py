@@ -73,8 +73,8 @@ def _encode_data(frame: Data) -> list[Buffer]:
     return [b"".join((header, *lengths, *parts))]
 
 
-def decode(message: Sequence[bytes]) -> Frame:
-    """The frame that a message carries.
+def decode(message: Sequence[Buffer]) -> Frame:
+    """The frame that a message carries. Its first part is `bytes`; the others go into the frame.
 
     Raises:
         WireError: It carries none.
@@ -82,10 +82,12 @@ def decode(message: Sequence[bytes]) -> Frame:
     if not message or not message[0]:
         raise WireError("an empty message")
     header = message[0]
+    if not isinstance(header, bytes):
+        header = bytes(header)
     kind = header[0]
     try:
         if kind == _DATA:
-            return _decode_data(message)
+            return _decode_data(header, message)
         if len(message) != 1:
             raise WireError(f"a frame of kind {kind} in {len(message)} parts; expected 1")
         match kind:
@@ -127,8 +129,7 @@ def _decode_open(header: bytes) -> Open:
     return Open(stream, sequence, *texts)
 
 
-def _decode_data(message: Sequence[bytes]) -> Data:
-    header = message[0]
+def _decode_data(header: bytes, message: Sequence[Buffer]) -> Data:
     _, flags, stream, sequence, count, weight, number = _data.unpack_from(header)
     if flags & ~(_MORE | _JOINED | _INLINE):
         raise WireError(f"DATA with unknown flags {flags:#x}")

@@ -106,9 +106,8 @@ class Link:
 
     @property
     def undelivered(self) -> dict[str, int]:
-        """How many records of each stream the peer is not known to have received."""
-        streams = self._outbound.values()
-        return {s.name: s.last - s.received for s in streams if not s.delivered}
+        """How many values of each stream the peer is not known to have received."""
+        return {name: stream.undelivered for name, stream in self._outbound.items()}
 
     def request_receipt(self) -> None:
         """Ask the peer now how far the streams got, not only when its acknowledgement is due."""

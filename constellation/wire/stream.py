@@ -90,6 +90,12 @@ class Outbound:
         """Whether the peer has received everything."""
         return self.received == self.last
 
+    @property
+    def undelivered(self) -> int:
+        """How many values the peer is not known to have received."""
+        frames = (*self._unreceived, *self._unsent)
+        return sum(frame.count for frame in frames if type(frame) is Data)
+
     def open(self, type_name: str, codec: str) -> None:
         """Begin what one Sender sends."""
         self.last += 1

@@ -1,0 +1,319 @@
+"""Operations: what ``spawn``, ``send`` and ``recv`` return.
+
+An operation is a description of something that may have to wait. It starts when it is awaited or
+blocked on, and it runs once. Every kind of operation says how to *attempt* itself without waiting;
+this module has the one way to wait around that: blocking, awaiting, :func:`select` and
+:func:`join` differ in who is woken, not in what they do.
+
+The order of events that makes cancellation safe: being woken is only a hint. What is taken or given
+(a value, a place in a window, a process) is taken by ``_attempt`` in the thread or task that asked,
+after it woke, and nothing can cancel it between that and the return. So an operation that timed
+out, was cancelled or lost a ``select`` has done nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import warnings
+from collections.abc import Generator, Sequence
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+
+from constellation.deadline import Deadline
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Operation", "Waiter", "Waits", "join", "select"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_getframe = sys._getframe
+
+
+class Waiter(Protocol):
+    """Somebody who waits: a blocked thread or a suspended task."""
+
+    def notify(self) -> None:
+        """Wake: something that was waited for may have happened. Takes no lock, never waits."""
+
+
+class Waits(Protocol):
+    """What a process waits with; the transport implements it."""
+
+    def wait_blocking(self, operation: Operation[Any], deadline: Deadline) -> bool:
+        """Attempt and wait until done (True) or until the deadline passed (False)."""
+
+    def wait_async(self, operation: Operation[Any]) -> Generator[asyncio.Future[None], None, None]:
+        """Attempt and suspend the current task until done."""
+
+
+class Operation(Generic[T_co]):
+    """Something that may have to wait: ``await`` it, or ``block()`` on it, once.
+
+    Made by ``spawn``, ``send``, ``recv`` and their like, never directly. One that is dropped
+    without having been started gives a ``RuntimeWarning`` that names the line that made it.
+    """
+
+    __slots__ = ("_code", "_lasti", "_started")
+
+    _code: CodeType
+    _lasti: int
+    _started: bool
+
+    def block(self, timeout: float | None = None) -> T_co:
+        """Run the operation from ordinary code and give its result.
+
+        Args:
+            timeout: The most seconds to wait; None waits for as long as it takes.
+
+        Raises:
+            TimeoutError: The time passed first; the operation has done nothing.
+            RuntimeError: The operation was already started.
+            ConstellationError: What the operation itself raises.
+        """
+        self._start()
+        if self._attempt():
+            return self._result()
+        return self._block(timeout)
+
+    def __await__(self) -> Generator[asyncio.Future[None], None, T_co]:
+        self._start()
+        if not self._attempt():
+            yield from self._waits().wait_async(self)
+        return self._result()
+
+    def _block(self, timeout: float | None) -> T_co:
+        if not self._waits().wait_blocking(self, Deadline.after(timeout)):
+            raise TimeoutError(f"{self._describe()} did not complete within {timeout:g} seconds")
+        return self._result()
+
+    # -- the rules of starting
+
+    def _make(self, depth: int) -> None:
+        """Note the line that makes this operation: the frame ``depth`` calls above the caller."""
+        frame = _getframe(depth + 1)
+        self._code = frame.f_code
+        self._lasti = frame.f_lasti
+        self._started = False
+
+    def _start(self) -> None:
+        if self._started:
+            self._refuse()
+        self._started = True
+
+    def _refuse(self) -> NoReturn:
+        raise RuntimeError(f"{self._describe()} was already started: an operation runs once")
+
+    def _line(self) -> int:
+        for start, end, line in self._code.co_lines():
+            if start <= self._lasti < end and line is not None:
+                return line
+        return self._code.co_firstlineno
+
+    def __del__(self) -> None:
+        if not getattr(self, "_started", True):
+            warnings.warn_explicit(
+                f"{self._describe()} was never awaited nor blocked on",
+                RuntimeWarning,
+                self._code.co_filename,
+                self._line(),
+            )
+
+    def __repr__(self) -> str:
+        state = "started" if self._started else "not started"
+        return f"<{self._describe()} made at {self._code.co_filename}:{self._line()}, {state}>"
+
+    # -- what each kind of operation defines
+
+    def _describe(self) -> str:
+        """The call that made this operation, for messages: ``send() to 3fecd01``."""
+        raise AssertionError("an operation describes itself")
+
+    def _waits(self) -> Waits:
+        """What to wait with."""
+        raise AssertionError("an operation knows its process's transport")
+
+    def _attempt(self) -> bool:
+        """Complete without waiting, if that is possible now; raise what the operation raises."""
+        raise AssertionError("an operation can be attempted")
+
+    def _result(self) -> T_co:
+        """The result, once an attempt succeeded."""
+        raise AssertionError("an operation has a result")
+
+    def _enlist(self, waiter: Waiter) -> bool:
+        """Have ``waiter`` notified when an attempt may succeed. The transport's lock is held.
+
+        Returns:
+            Whether an attempt may succeed now; False saves it.
+        """
+        raise AssertionError("an operation can be waited for")
+
+    def _delist(self, waiter: Waiter) -> None:
+        """Undo ``_enlist``. The transport's lock is held."""
+        raise AssertionError("an operation can be waited for")
+
+    def _undo(self) -> bool:
+        """Give back what a successful attempt took; False if that cannot be done."""
+        return False
+
+    def _abandon(self) -> None:
+        """Undo what waiting began: at a timeout, a cancellation or a lost ``select``."""
+
+
+class _Combined(Operation[T_co]):
+    """Several operations as one."""
+
+    __slots__ = ("_name", "_operations")
+
+    def __init__(self, name: str, operations: Sequence[Operation[Any]]) -> None:
+        self._started = True  # silent if the next lines raise
+        self._name = name
+        for index, operation in enumerate(operations):
+            if not isinstance(operation, Operation):
+                raise TypeError(
+                    f"{name}() takes operations, such as receiver.recv(); "
+                    f"argument {index} is {type(operation).__name__}"
+                )
+        if len(set(map(id, operations))) < len(operations):
+            raise ValueError(f"{name}() was given the same operation twice")
+        self._operations = list(operations)
+        self._make(3)
+
+    def _describe(self) -> str:
+        return f"{self._name}() of {len(self._operations)} operations"
+
+    def _waits(self) -> Waits:
+        return self._operations[0]._waits()
+
+    def _start(self) -> None:
+        super()._start()
+        begun: list[Operation[Any]] = []
+        try:
+            for operation in self._operations:
+                operation._start()
+                begun.append(operation)
+        except RuntimeError:
+            for operation in begun:
+                operation._started = False
+            raise
+
+    def _try(self, index: int) -> bool:
+        """Attempt one of the operations; an error says which it was."""
+        try:
+            return self._operations[index]._attempt()
+        except Exception as error:
+            self._release(index)
+            error.index = index  # type: ignore[attr-defined]
+            raise
+
+    def _release(self, *used: int) -> None:
+        """Give the operations that did nothing back: they may be used again."""
+        for index, operation in enumerate(self._operations):
+            if index not in used and operation._started:
+                operation._abandon()
+                operation._started = False
+
+    def _abandon(self) -> None:
+        self._release()
+
+
+class _Select(_Combined["tuple[int, Any]"]):
+    __slots__ = ("_winner",)
+
+    def __init__(self, operations: Sequence[Operation[Any]]) -> None:
+        if not operations:
+            self._started = True
+            raise ValueError("select() needs at least one operation")
+        super().__init__("select", operations)
+        self._winner = -1
+
+    def _attempt(self) -> bool:
+        count = len(self._operations)
+        # A random first one: no operation that can always complete starves the others.
+        first = int(random.random() * count)
+        for step in range(count):
+            index = (first + step) % count
+            if self._try(index):
+                self._winner = index
+                self._release(index)
+                return True
+        return False
+
+    def _result(self) -> tuple[int, Any]:
+        return self._winner, self._operations[self._winner]._result()
+
+    def _enlist(self, waiter: Waiter) -> bool:
+        maybe = False
+        for operation in self._operations:
+            maybe = operation._enlist(waiter) or maybe
+        return maybe
+
+    def _delist(self, waiter: Waiter) -> None:
+        for operation in self._operations:
+            operation._delist(waiter)
+
+
+class _Join(_Combined["list[Any]"]):
+    __slots__ = ("_left",)
+
+    def __init__(self, operations: Sequence[Operation[Any]]) -> None:
+        super().__init__("join", operations)
+        self._left = dict.fromkeys(range(len(operations)))
+
+    def _attempt(self) -> bool:
+        for index in list(self._left):
+            if self._try(index):
+                del self._left[index]
+        return not self._left
+
+    def _release(self, *used: int) -> None:
+        done = [index for index in range(len(self._operations)) if index not in self._left]
+        super()._release(*used, *done)
+        for index in done:
+            operation = self._operations[index]
+            if operation._undo():
+                operation._started = False
+
+    def _result(self) -> list[Any]:
+        return [operation._result() for operation in self._operations]
+
+    def _enlist(self, waiter: Waiter) -> bool:
+        maybe = False
+        for operation in self._operations:
+            maybe = operation._enlist(waiter) or maybe
+        return maybe
+
+    def _delist(self, waiter: Waiter) -> None:
+        for operation in self._operations:
+            operation._delist(waiter)
+
+
+def select(*operations: Operation[Any]) -> Operation[tuple[int, Any]]:
+    """An operation giving ``(index, value)`` of the first of several that completes.
+
+    Fair among several that could. The others have consumed nothing and may be used again. If one
+    fails, its error is raised, with ``error.index`` saying which.
+
+    Raises:
+        ValueError: No operation was given, or one twice.
+        TypeError: An argument is not an operation.
+    """
+    return _Select(operations)
+
+
+def join(*operations: Operation[Any]) -> Operation[list[Any]]:
+    """An operation giving the results of several, in the order they were given.
+
+    If one fails, its error is raised, with ``error.index`` saying which. After that, a timeout or
+    a cancellation, what was received is there to be received again, what was sent stays sent, and
+    the operations that had not completed may be used again.
+
+    Raises:
+        ValueError: An operation was given twice.
+        TypeError: An argument is not an operation.
+    """
+    return _Join(operations)

@@ -1,0 +1,111 @@
+"""Waiting on descriptors: epoll on Linux, kqueue on macOS, and wake-ups from other threads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+
+__all__ = ["Poller", "Wakeup"]
+
+if sys.platform == "linux":
+
+    class Poller:
+        """A set of descriptors to wait on for input; itself a descriptor that can be waited on."""
+
+        def __init__(self) -> None:
+            self._epoll = select.epoll()
+
+        def fileno(self) -> int:
+            """The descriptor that becomes readable."""
+            return self._epoll.fileno()
+
+        def add(self, fd: int) -> None:
+            """Wait on this descriptor too."""
+            self._epoll.register(fd, select.EPOLLIN)
+
+        def remove(self, fd: int) -> None:
+            """Do not wait on this descriptor any more."""
+            self._epoll.unregister(fd)
+
+        def arm(self, fd: int, wanted: bool) -> None:
+            """Take a descriptor of the set into account, or leave it out for now."""
+            self._epoll.modify(fd, select.EPOLLIN if wanted else 0)
+
+        def wait(self, timeout: float | None) -> list[int]:
+            """The descriptors with input, after at most ``timeout`` seconds (None: no limit)."""
+            return [fd for fd, _ in self._epoll.poll(timeout)]
+
+        def close(self) -> None:
+            """Close it."""
+            self._epoll.close()
+
+else:
+
+    class Poller:
+        """A set of descriptors to wait on for input; itself a descriptor that can be waited on."""
+
+        def __init__(self) -> None:
+            self._queue = select.kqueue()
+
+        def fileno(self) -> int:
+            """The descriptor that becomes readable."""
+            return self._queue.fileno()
+
+        def _change(self, fd: int, flags: int) -> None:
+            self._queue.control([select.kevent(fd, select.KQ_FILTER_READ, flags)], 0)
+
+        def add(self, fd: int) -> None:
+            """Wait on this descriptor too."""
+            self._change(fd, select.KQ_EV_ADD)
+
+        def remove(self, fd: int) -> None:
+            """Do not wait on this descriptor any more."""
+            self._change(fd, select.KQ_EV_DELETE)
+
+        def arm(self, fd: int, wanted: bool) -> None:
+            """Take a descriptor of the set into account, or leave it out for now."""
+            self._change(fd, select.KQ_EV_ENABLE if wanted else select.KQ_EV_DISABLE)
+
+        def wait(self, timeout: float | None) -> list[int]:
+            """The descriptors with input, after at most ``timeout`` seconds (None: no limit)."""
+            return [event.ident for event in self._queue.control(None, 16, timeout)]
+
+        def close(self) -> None:
+            """Close it."""
+            self._queue.close()
+
+
+class Wakeup:
+    """A descriptor that any thread, signal handler or finalizer makes readable. Takes no lock."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        self._pending = False
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable."""
+        return self._read
+
+    def set(self) -> None:
+        """Make it readable."""
+        self._pending = True
+        # A full pipe is a wake-up already.
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write, b"\0")
+
+    def clear(self) -> None:
+        """Take the wake-ups; costs a system call only if there were any."""
+        if self._pending:
+            self._pending = False
+            # Another thread may have taken the byte of a wake-up that it saw before its flag.
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._read, 4096)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._read)
+        os.close(self._write)

@@ -1,0 +1,142 @@
+"""One peer as the transport sees it: its link, its routes, and how it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from constellation.exit_status import ExitStatus
+    from constellation.pid import Pid
+    from constellation.wire.frames import Buffer
+    from constellation.wire.link import Link
+    from constellation.wire.stream import Inbound
+
+__all__ = ["Inlet", "Outlet", "Peer"]
+
+
+class Inlet(Protocol):
+    """Where what comes on the streams of one name goes. Called with the lock held."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody holds it."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether something is in it that nobody has taken."""
+
+    def opened(self, type_name: str, codec: str) -> None:
+        """A Sender was made at the other end."""
+
+    def arrived(self, inbound: Inbound, parts: list[Buffer], count: int, weight: int) -> None:
+        """A message of `count` values, in its place in the order."""
+
+    def closed(self) -> None:
+        """The Sender was closed."""
+
+    def ended(self) -> None:
+        """The peer is gone and everything that came from it was given over."""
+
+
+class Outlet(Protocol):
+    """Where what goes on the streams of one name comes from. Called with the lock held."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody holds it."""
+
+    def flush(self) -> bool:
+        """Hand the batch to the stream; False if a thread is writing to it right now."""
+
+    def room(self) -> None:
+        """The window has room again."""
+
+    def received(self) -> None:
+        """The peer's runtime received more."""
+
+    def ended(self) -> None:
+        """The peer is gone: nobody will read."""
+
+    def shut(self) -> None:
+        """This process is leaving: close what is open."""
+
+    def forked(self) -> None:
+        """This is a fork of the process: nothing of it may be used here."""
+
+
+class Peer:
+    """Everything of one peer. Guarded by the transport's lock.
+
+    Attributes:
+        pid: The peer.
+        link: The protocol with it. It lives as long as the peer, whatever becomes of routes.
+        route: The route that is sent on, None if there is none yet.
+        routes: All routes that are not known to have ended.
+        down: Those of them that are disconnected, and may come back.
+        left: It said BYE: nothing more comes, and nothing more is read.
+        exit_known: The bridge has said that it exited, with `status` if that is known.
+        ended: It has exited, and all that it sent was given over.
+    """
+
+    __slots__ = (
+        "down",
+        "due",
+        "ended",
+        "ending_since",
+        "exit_known",
+        "idle_since",
+        "inlets",
+        "last_arrival",
+        "left",
+        "link",
+        "outlets",
+        "pid",
+        "route",
+        "routes",
+        "status",
+    )
+
+    def __init__(self, pid: Pid, link: Link) -> None:
+        self.pid = pid
+        self.link = link
+        self.route: bytes | None = None
+        self.routes: set[bytes] = set()
+        self.down: set[bytes] = set()
+        self.inlets: dict[str, Inlet] = {}
+        self.outlets: dict[str, Outlet] = {}
+        self.left = False
+        self.exit_known = False
+        self.status: ExitStatus | None = None
+        self.ending_since = 0.0
+        self.ended = False
+        self.last_arrival = 0.0
+        self.idle_since: float | None = None  # since when no handle needs it
+        self.due: float | None = None  # the timer set for it
+
+    @property
+    def held(self) -> bool:
+        """Whether a handle needs this peer."""
+        return any(inlet.in_use for inlet in self.inlets.values()) or any(
+            outlet.in_use for outlet in self.outlets.values()
+        )
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing that this process sent to it is still to be received."""
+        return self.ended or self.left or self.exit_known or self.link.delivered
+
+    @property
+    def undelivered(self) -> str:
+        """What it should have received and did not, as a line for people; empty if all is well."""
+        # Who leaves in order has read what it wanted.
+        orderly = self.left or (self.status is not None and self.status.success)
+        count = 0 if orderly else sum(self.link.undelivered.values())
+        if not count:
+            return ""
+        why = "has exited" if self.exit_known else "did not receive them in time"
+        values = "1 value" if count == 1 else f"{count} values"
+        return f"{values} sent to process {self.pid} not delivered: it {why}"
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended else "exited" if self.exit_known else "alive"
+        return f"<Peer {self.pid} {state}>"

@@ -1,0 +1,376 @@
+"""Who waits on the process's descriptors, and how waiting operations are woken.
+
+One lock guards everything of the transport: socket, links, routes, mailboxes. Three kinds of
+threads wait. The I/O thread waits when nobody else does, and always for timers. A thread blocked in
+an operation takes that wait over (it becomes the *lead*), so that what arrives wakes it and nobody
+else; further blocked threads sleep until their own operation may complete or the lead is handed to
+them. A running asyncio loop with suspended operations has the descriptors among its own.
+
+States of the wait (all under the lock):
+
+=============  =====================  ==============================================
+lead           loops with awaits      who is woken by input
+=============  =====================  ==============================================
+none           none                   the I/O thread (its poller is *armed*)
+a thread       any                    that thread (and the loops)
+none           some                   the loops
+=============  =====================  ==============================================
+
+Whoever is woken services the transport under the lock, which notifies the waiters concerned.
+A waiter is notified only under the lock, and goes to sleep only after it looked at its flag under
+the lock: no wake-up is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Collection, Generator
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from constellation.deadline import Deadline
+from constellation.operation import Operation
+from constellation.transport.descriptors import Poller, Wakeup
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Reactor"]
+
+logger = logging.getLogger(__name__)
+
+_get_ident = threading.get_ident
+
+_LONGEST = 3600.0
+"""The longest the I/O thread sleeps in one go, seconds: some systems refuse larger timeouts."""
+
+
+class ThreadWaiter:
+    """A thread blocked in an operation."""
+
+    __slots__ = ("_gate", "_reactor", "ident", "notified")
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._gate: threading.Lock | None = None  # reactor lock; made when the thread must sleep
+        self.ident = _get_ident()
+        self.notified = False
+
+    def notify(self) -> None:
+        """Wake the thread. The lock is held."""
+        if not self.notified:
+            self.notified = True
+            if self._reactor.lead is not self:
+                self.open_gate()
+            elif _get_ident() != self.ident:
+                self._reactor.wake_lead()
+
+    def close_gate(self) -> threading.Lock:
+        """What to sleep on until it is opened."""
+        gate = self._gate = threading.Lock()
+        gate.acquire()
+        return gate
+
+    def open_gate(self) -> None:
+        """Let the thread go on: it was notified, or may take the lead."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.release()
+
+
+class LoopWaiter:
+    """A task suspended in an operation."""
+
+    __slots__ = ("_ident", "_loop", "future", "notified")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ident = _get_ident()
+        self.notified = False
+        self.future: asyncio.Future[None] = loop.create_future()
+
+    def rearm(self) -> None:
+        """Be ready to be notified again."""
+        self.notified = False
+        if self.future.done():
+            self.future = self._loop.create_future()
+
+    def notify(self) -> None:
+        """Resume the task. The lock is held."""
+        if not self.notified:
+            self.notified = True
+            if _get_ident() == self._ident:
+                self._resume()
+            elif not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._resume)
+
+    def _resume(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class ForkedLock:
+    """Stands in for the lock in a forked child, where nothing of the transport may be touched."""
+
+    def __enter__(self) -> NoReturn:
+        raise RuntimeError(
+            "this process was forked from a constellation process by os.fork() or multiprocessing; "
+            "channels and spawn() work only in the process that made them: use spawn() instead"
+        )
+
+    def __exit__(self, *exc: object) -> None:
+        """Never entered, so never left."""
+
+
+class Reactor:
+    """Waits for the transport; see the module's text.
+
+    Args:
+        service: Called with the lock held and the descriptors that have input; does all there is to
+            do and returns whether input is left.
+        flush: Called with the lock held when a thread is about to wait.
+        next_timer: Called with the lock held; when the service must be called next (monotonic
+            seconds) or None.
+    """
+
+    def __init__(
+        self,
+        service: Callable[[Collection[int]], bool],
+        flush: Callable[[], None],
+        next_timer: Callable[[], float | None],
+    ) -> None:
+        self.lock: Any = threading.Lock()
+        self._service = service
+        self._flush = flush
+        self._next_timer = next_timer
+        self._inner = Poller()  # the descriptors
+        self._outer = Poller()  # what the I/O thread waits on: the inner one and its own wake-up
+        self._lead_wakeup = Wakeup()
+        self._io_wakeup = Wakeup()
+        self._inner.add(self._lead_wakeup.fileno())
+        self._outer.add(self._inner.fileno())
+        self._outer.add(self._io_wakeup.fileno())
+        # All guarded by the lock:
+        self.lead: ThreadWaiter | None = None
+        self._sleeping: list[ThreadWaiter] = []
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bool]
+        self._loops = weakref.WeakKeyDictionary()  # value: whether a flush is scheduled there
+        self._awaits = 0
+        self._armed = True
+        self._more = False
+        self._io_due = 0.0  # when the I/O thread will look at the timers by itself
+        self._stopping = False
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._run, name="constellation-io", daemon=True)
+
+    def watch(self, fd: int) -> None:
+        """Add a descriptor whose input the service handles. Call before ``start``."""
+        self._inner.add(fd)
+
+    def unwatch(self, fd: int) -> None:
+        """Leave a descriptor out from now on."""
+        self._inner.remove(fd)
+
+    def start(self) -> None:
+        """Start the I/O thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the I/O thread and close what the reactor opened."""
+        with self.lock:
+            self._stopping = True
+            self._io_wakeup.set()
+        self._thread.join()
+        for closable in (self._outer, self._inner, self._lead_wakeup, self._io_wakeup):
+            closable.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: make every later use raise instead of touching anything."""
+        self.lock = ForkedLock()
+
+    # -- wake-ups
+
+    def wake_lead(self) -> None:
+        """Have the thread that waits on the descriptors look at its operation again."""
+        self._lead_wakeup.set()
+
+    def wake_io(self) -> None:
+        """Have the I/O thread service the transport. From anywhere, without the lock."""
+        self._io_wakeup.set()
+
+    def set_timer(self, when: float) -> None:
+        """See that the service is called by ``when``. The lock is held."""
+        if when < self._io_due:
+            self._io_due = when
+            self._io_wakeup.set()
+
+    # -- the I/O thread
+
+    def _run(self) -> None:
+        while True:
+            with self.lock:
+                if self._stopping:
+                    return
+                try:
+                    self._serve(self._inner.wait(0))
+                except Exception:
+                    # The one place where nobody else could be told. What failed is a defect, but
+                    # the other channels of the process go on.
+                    logger.exception("constellation-io: unexpected error")
+                due = self._next_timer()
+                now = monotonic()
+                self._io_due = now + _LONGEST if due is None else due
+                timeout = 0.0 if self._more and self._armed else min(self._io_due - now, _LONGEST)
+            self._outer.wait(max(timeout, 0.0))
+            self._io_wakeup.clear()
+
+    def _serve(self, ready: Collection[int]) -> None:
+        self._lead_wakeup.clear()
+        self._more = self._service(ready)
+
+    def _arm(self) -> None:
+        """Decide whether the I/O thread is woken by input. The lock is held."""
+        wanted = self.lead is None and not self._awaits
+        if wanted != self._armed:
+            self._armed = wanted
+            self._outer.arm(self._inner.fileno(), wanted)
+            if wanted and self._more:
+                self._io_wakeup.set()
+
+    # -- blocked threads
+
+    def wait_blocking(self, operation: Operation[Any], deadline: Deadline) -> bool:
+        """Attempt and wait until done (True) or until the deadline passed (False)."""
+        waiter = ThreadWaiter(self)
+        done = False
+        with self.lock:
+            maybe = operation._enlist(waiter)
+        try:
+            while True:
+                if maybe:
+                    waiter.notified = False
+                    done = operation._attempt()
+                if done or not self._wait(waiter, deadline):
+                    return done
+                maybe = True
+        finally:
+            with self.lock:
+                operation._delist(waiter)
+            if not done:
+                operation._abandon()
+
+    def _wait(self, waiter: ThreadWaiter, deadline: Deadline) -> bool:
+        """Wait until notified (True) or until the deadline passed (False)."""
+        while not deadline.expired:
+            with self.lock:
+                self._flush()
+                if waiter.notified:
+                    return True
+                # A lead of the same thread is one that an interrupt kept from leaving.
+                leads = self.lead is None or self.lead.ident == waiter.ident
+                gate: threading.Lock | None = None
+                if leads:
+                    self.lead = waiter
+                    self._arm()
+                else:
+                    gate = waiter.close_gate()
+                    self._sleeping.append(waiter)
+            if gate is None:
+                self._wait_leading(waiter, deadline)
+            else:
+                self._wait_sleeping(waiter, gate, deadline)
+            if waiter.notified:
+                return True
+        return False
+
+    def _wait_leading(self, waiter: ThreadWaiter, deadline: Deadline) -> None:
+        try:
+            while not waiter.notified:
+                remaining = deadline.remaining()
+                if remaining is not None and remaining <= 0:
+                    return
+                ready = self._inner.wait(0 if self._more else remaining)
+                with self.lock:
+                    self._serve(ready)
+        finally:
+            with self.lock:
+                self.lead = None
+                if self._sleeping:
+                    self._sleeping[0].open_gate()
+                else:
+                    self._arm()
+
+    def _wait_sleeping(
+        self, waiter: ThreadWaiter, gate: threading.Lock, deadline: Deadline
+    ) -> None:
+        remaining = deadline.remaining()
+        try:
+            gate.acquire(timeout=-1 if remaining is None else min(remaining, _LONGEST))
+        finally:
+            with self.lock:
+                self._sleeping.remove(waiter)
+                # It may have been this one that was to take the lead, and be leaving now. If it
+                # is not, the other one finds the lead taken and sleeps again.
+                if self.lead is None and self._sleeping:
+                    self._sleeping[0].open_gate()
+                elif self.lead is None:
+                    self._arm()
+
+    # -- asyncio
+
+    def wait_async(self, operation: Operation[Any]) -> Generator[asyncio.Future[None], None, None]:
+        """Attempt and suspend the current task until done."""
+        from asyncio import get_running_loop  # imported by whoever awaits already
+
+        loop = get_running_loop()
+        waiter = LoopWaiter(loop)
+        done = False
+        with self.lock:
+            maybe = operation._enlist(waiter)
+            self._attach(loop)
+            self._awaits += 1
+            self._arm()
+        try:
+            while not done:
+                if maybe:
+                    waiter.rearm()
+                    done = operation._attempt()
+                maybe = True
+                if not done:
+                    self._flush_soon(loop)
+                    yield from waiter.future
+        finally:
+            with self.lock:
+                operation._delist(waiter)
+                self._awaits -= 1
+                self._arm()
+            if not done:
+                operation._abandon()
+
+    def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop not in self._loops:
+            self._loops[loop] = False
+            loop.add_reader(self._inner.fileno(), self._loop_ready, loop)
+
+    def _flush_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Flush once the loop has run what is ready: several sends share a frame."""
+        if not self._loops[loop]:
+            self._loops[loop] = True
+            loop.call_soon(self._loop_flush, loop)
+
+    def _loop_flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loops[loop] = False
+        with self.lock:
+            self._flush()
+
+    def _loop_ready(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self.lock:
+            if self._stopping:
+                loop.remove_reader(self._inner.fileno())
+                return
+            self._serve(self._inner.wait(0))
+            if self._more:
+                loop.call_soon(self._loop_ready, loop)

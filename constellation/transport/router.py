@@ -1,0 +1,169 @@
+"""The one ROUTER of a process: its context, its endpoints and its routes.
+
+A route is one connection as the ROUTER names it. Routes that peers opened are named ``I`` and the
+peer's key, since that is the routing id each process gives itself. Routes that this process opened
+are named ``O``, the peer's key and a counter: in a namespace of their own and never used twice,
+because libzmq aborts the process where two connections of one ROUTER claim the same name.
+
+Everything here is called with the transport's lock held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+if TYPE_CHECKING:
+    from constellation.wire.frames import Buffer
+
+__all__ = ["Router", "Unroutable", "key_of_route"]
+
+logger = logging.getLogger(__name__)
+
+_POLLIN = int(zmq.POLLIN)
+_NOBLOCK = int(zmq.NOBLOCK)
+_SNDMORE = int(zmq.SNDMORE)
+_RCVMORE = int(zmq.RCVMORE)
+_EVENTS = int(zmq.EVENTS)
+
+# How long what was handed to libzmq may take to leave when an endpoint or the socket is closed,
+# milliseconds. Delivery does not depend on it: all but the last BYE was received by then.
+_LINGER_MS = 200
+
+_COPY_BELOW = 4096
+"""Bytes of a part that is copied out of the message it came in."""
+
+
+class Unroutable(Exception):
+    """The route does not exist any more."""
+
+
+def key_of_route(route: bytes) -> bytes:
+    """The key of the peer at the other end of a route."""
+    return route[1:17]
+
+
+class Router:
+    """The ROUTER socket of the process with ``key``, listening on the adopted ``listener``.
+
+    Args:
+        key: The process's key; its routing id is ``I`` + key.
+        endpoint: What the listener is bound to, as ZeroMQ writes it.
+        listener: A bound and listening socket, taken over; None: the router does not listen.
+    """
+
+    def __init__(self, key: bytes, endpoint: str, listener: socket.socket | None) -> None:
+        self._context = zmq.Context(io_threads=1)
+        self._context.set(zmq.MAX_SOCKETS, 64)
+        self._socket = router = self._context.socket(zmq.ROUTER)
+        router.setsockopt(zmq.ROUTING_ID, b"I" + key)
+        router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        router.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        router.setsockopt(zmq.LINGER, _LINGER_MS)
+        # Memory is bounded by credit. At a high-water mark libzmq loses messages on an orderly
+        # close over ipc (libzmq issue 4660), and a full route would need a retry.
+        router.setsockopt(zmq.SNDHWM, 0)
+        router.setsockopt(zmq.RCVHWM, 0)
+        # Says which routes ended, and that all that came over them was read before.
+        self._monitor = router.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._monitor.setsockopt(zmq.LINGER, 0)
+        if listener is not None:
+            router.setsockopt(zmq.USE_FD, listener.detach())
+            router.bind(endpoint)
+            router.setsockopt(zmq.USE_FD, -1)
+        self._dialled: dict[str, bytes] = {}  # endpoint -> route
+        self._counter = itertools.count(1)
+        self.fd = int(router.getsockopt(zmq.FD))
+        self.monitor_fd = int(self._monitor.getsockopt(zmq.FD))
+        # A signal handler may raise between the parts of a message; then the rest is to be given or
+        # taken before the next one, and the protocol mends the loss.
+        self._sending = False
+        self._receiving = False
+        # Called for every message: the methods below those that check their arguments in Python.
+        fast: Any = super(zmq.Socket, router)
+        self._get: Callable[[int], int] = fast.get
+        self._send = fast.send
+        self._receive = fast.recv
+        self._get_monitor: Callable[[int], int] = self._monitor.get  # type: ignore[assignment]
+
+    def dial(self, key: bytes, endpoint: str) -> bytes:
+        """Open a route to a peer. Returns at once; what is sent leaves when it is connected."""
+        route = b"O" + key + next(self._counter).to_bytes(6, "big")
+        self._socket.setsockopt(zmq.CONNECT_ROUTING_ID, route)
+        self._socket.connect(endpoint)
+        self._dialled[endpoint] = route
+        return route
+
+    def hang_up(self, endpoint: str) -> None:
+        """Close the route that ``dial`` opened to this endpoint, if there is one."""
+        if self._dialled.pop(endpoint, None) is not None:
+            # libzmq may have given the endpoint up by itself already.
+            with contextlib.suppress(zmq.ZMQError):
+                self._socket.disconnect(endpoint)
+
+    def send(self, route: bytes, parts: Sequence[Buffer]) -> None:
+        """Send one message.
+
+        Raises:
+            Unroutable: The route has ended.
+        """
+        if self._sending:
+            self._send(b"", 0)
+        self._sending = True
+        try:
+            self._send(route, _SNDMORE | _NOBLOCK)
+        except zmq.ZMQError as error:
+            self._sending = False
+            if error.errno == zmq.EHOSTUNREACH:
+                raise Unroutable(route) from None
+            raise
+        # Once the route is accepted the rest is too: there is no high-water mark.
+        if len(parts) > 1:
+            for part in parts[:-1]:
+                self._send(part, _SNDMORE)
+        self._send(parts[-1], 0)
+        self._sending = False
+
+    def readable(self) -> bool:
+        """Whether a message waits. To be asked after every call: the descriptor shows edges."""
+        return bool(self._get(_EVENTS) & _POLLIN)
+
+    def receive(self) -> list[Buffer]:
+        """The next message, its route first. Call only if `readable`."""
+        receive = self._receive
+        if self._receiving:
+            while self._get(_RCVMORE):
+                receive(_NOBLOCK)
+        self._receiving = True
+        message: list[Buffer] = [receive(_NOBLOCK)]
+        frame = receive(_NOBLOCK, False) if self._get(_RCVMORE) else None
+        while frame is not None:
+            if len(message) == 1 or len(frame) < _COPY_BELOW:
+                message.append(frame.bytes)
+            else:
+                message.append(frame.buffer)
+            frame = receive(_NOBLOCK, False) if frame.more else None
+        self._receiving = False
+        return message
+
+    def disconnected(self) -> Iterator[bytes]:
+        """The routes opened by ``dial`` that ended since the last call."""
+        while self._get_monitor(_EVENTS) & _POLLIN:
+            message = parse_monitor_message(self._monitor.recv_multipart(_NOBLOCK))
+            route = self._dialled.get(message["endpoint"].decode(errors="replace"))
+            if route is not None:
+                yield route
+
+    def close(self) -> None:
+        """Close the socket and the context; takes at most the linger time."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close(_LINGER_MS)
+        self._context.term()

@@ -1,0 +1,555 @@
+"""The transport of a process: links over routes over the one ROUTER.
+
+What is decided here, and where:
+
+- *Routes.* A peer is sent to over the route it was first reached on, whoever opened it, while that
+  lives; then over another, on which the link sends again what was not received.
+- *Ending* (`_check_ending`). The bridge says when a peer has exited. What the peer sent before is
+  still in the kernel or in libzmq then. A route shows that it was read to its end: one that the
+  peer opened refuses to be sent to, one that we opened is reported as disconnected. When all routes
+  have ended and what they brought was taken, the peer has *ended*. Only where a descendant of the
+  peer still holds its sockets is a time without arrivals waited for instead.
+- *Idling* (`_rest`). The route to a peer that no handle needs is closed after a moment: descriptors
+  are proportional to the channels held. Its link stays until the peer has exited, so nothing is
+  lost by it.
+- *Leaving* (`drain`). See `constellation.transport.leaving`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Collection
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from constellation.control.messages import (
+    Exited,
+    FromProcess,
+    Go,
+    Placed,
+    Refused,
+    Spawned,
+    ToProcess,
+    Watch,
+)
+from constellation.pid import Pid
+from constellation.transport.peer import Inlet, Outlet, Peer
+from constellation.transport.reactor import Reactor
+from constellation.transport.router import Router, Unroutable, key_of_route
+from constellation.wire import events as wire_events
+from constellation.wire.codec import decode, encode
+from constellation.wire.errors import WireError
+from constellation.wire.frames import VERSION, Buffer, Frame, Hello, Probe
+from constellation.wire.link import Link
+
+if TYPE_CHECKING:
+    from constellation.control.stream import MessageStream
+    from constellation.exit_status import ExitStatus
+
+__all__ = ["SpawnReplies", "Transport"]
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 64
+"""How many messages are taken in one go before the lock is given to others."""
+
+FLUSH_AFTER = 0.001
+"""Seconds after which a batch of values that nobody flushed leaves."""
+
+_REST_AFTER = 1.0
+"""Seconds after which the route to a peer that no handle needs is closed."""
+
+_ENDING_CHECK = 0.003
+_ENDING_QUIET = 0.1
+_ENDING_QUIET_NO_ROUTE = 0.03
+"""Seconds: how often an exited peer's routes are looked at; how long nothing must arrive before a
+route that does not end (a descendant of the peer holds it) is given up; and the same for a peer of
+which no route is known: it may have been just connecting."""
+
+
+class SpawnReplies(Protocol):
+    """Who asked for a process. Called with the lock held."""
+
+    def placed(self, pid: Pid) -> None:
+        """The process exists and waits for its closure."""
+
+    def spawned(self) -> None:
+        """The process has its closure."""
+
+    def refused(self, kind: str, message: str) -> None:
+        """There will be no process."""
+
+
+class Transport:
+    """The links, routes and waits of one process.
+
+    Args:
+        pid: This process.
+        listener: Its bound and listening socket, taken over; None: it does not listen.
+        control: The connection to its bridge.
+        inlet: Makes the inlet for a name that a peer sends on.
+    """
+
+    def __init__(
+        self,
+        pid: Pid,
+        listener: socket.socket | None,
+        control: MessageStream[ToProcess],
+        *,
+        inlet: Callable[[Peer, str], Inlet],
+    ) -> None:
+        self.pid = pid
+        self.os_pid = os.getpid()
+        self._router = Router(pid.key, pid.endpoint, listener)
+        self._control = control
+        self._control_fd = control.fileno()
+        self._control_open = True
+        self._make_inlet = inlet
+        self.reactor = Reactor(self._service, self._flush, self._next_timer)
+        self.lock = self.reactor.lock
+        for fd in (self._router.fd, self._router.monitor_fd, self._control_fd):
+            self.reactor.watch(fd)
+        # Guarded by the reactor's lock:
+        self.peers: dict[bytes, Peer] = {}
+        self.spawns: dict[int, SpawnReplies] = {}
+        self.on_go: Callable[[], None] | None = None
+        self.on_settled: Callable[[], None] | None = None
+        self.undelivered: list[str] = []  # about peers that are forgotten
+        self._ready: set[Peer] = set()  # peers whose links may have frames to send
+        self._unflushed: dict[Outlet, Peer] = {}
+        self._flush_at: float | None = None
+        self._timers: list[tuple[float, int, Peer]] = []
+        self._timer_count = 0
+        # Finalizers run on any thread inside any critical section: they only append here.
+        self._deferred: deque[Callable[[], bool]] = deque()
+        os.register_at_fork(after_in_child=self._forked)
+
+    def start(self) -> None:
+        """Start the I/O thread."""
+        self.reactor.start()
+
+    # -- for channels; the lock is held
+
+    def peer(self, pid: Pid) -> Peer:
+        """The peer, made on first use; the bridge is asked to say when it exits."""
+        peer = self.peers.get(pid.key)
+        if peer is None:
+            link = Link(self.pid.key, self.pid.endpoint)
+            peer = self.peers[pid.key] = Peer(pid, link)
+            self.tell(Watch(pid.key))
+        peer.idle_since = None
+        return peer
+
+    def inlet(self, peer: Peer, name: str) -> Inlet:
+        """Where what the peer sends on a name goes, made on first use."""
+        inlet = peer.inlets.get(name)
+        if inlet is None:
+            inlet = peer.inlets[name] = self._make_inlet(peer, name)
+        return inlet
+
+    def transmit(self, peer: Peer) -> None:
+        """Send what the peer's link has to send, and see to what arrived meanwhile."""
+        # Sending takes the edge of the descriptor, so nobody else may be woken for it.
+        if self._send_frames(peer) and self._router.readable():
+            self._drain()
+            self._pump()
+            if self._router.readable():
+                self.reactor.wake_io()
+
+    def acknowledge(self, peer: Peer) -> None:
+        """Values of the peer were taken: tell it, now or in time."""
+        if peer.link.pending:
+            self.transmit(peer)
+        else:
+            deadline = peer.link.deadline()
+            if deadline is not None:
+                self._set_timer(peer, deadline)
+
+    def flush_later(self, outlet: Outlet, peer: Peer) -> None:
+        """See that the outlet's batch leaves soon, whatever its thread does next."""
+        self._unflushed[outlet] = peer
+        if self._flush_at is None:
+            self._flush_at = monotonic() + FLUSH_AFTER
+            self.reactor.set_timer(self._flush_at)
+
+    def flushed(self, outlet: Outlet) -> None:
+        """The outlet's batch has left."""
+        self._unflushed.pop(outlet, None)
+
+    def tell(self, message: FromProcess) -> None:
+        """Send the bridge a message. Without a bridge nothing is sent: this process is ended."""
+        if self._control_open:
+            try:
+                self._control.send(message)
+            except ConnectionError:
+                self._control_open = False
+
+    def released(self, peer: Peer) -> None:
+        """A handle was closed: the peer may not be needed any more."""
+        if peer.held:
+            return
+        if peer.ended:
+            self._forget(peer)
+        else:
+            peer.idle_since = monotonic()
+            self._set_timer(peer, peer.idle_since + _REST_AFTER)
+
+    # -- for finalizers, without the lock
+
+    def defer(self, action: Callable[[], bool]) -> None:
+        """Have `action` called with the lock held, until it says that it is done."""
+        self._deferred.append(action)
+        self.reactor.wake_io()
+
+    def run_deferred(self) -> None:
+        """Call what was deferred. The lock is held."""
+        for _ in range(len(self._deferred)):
+            action = self._deferred.popleft()
+            if not action():
+                self._deferred.append(action)
+
+    # -- the service: everything that input or time asks for; the lock is held
+
+    def _service(self, ready: Collection[int]) -> bool:
+        if self._deferred:
+            self.run_deferred()
+        if self._control_fd in ready and self._control_open:
+            self._read_control()
+        if self._router.monitor_fd in ready:
+            self._read_monitor()
+        more = self._drain()
+        now = monotonic()
+        if (self._timers and self._timers[0][0] <= now) or self._flush_at is not None:
+            self._run_timers(now)
+        # Sending takes the edge of the descriptor.
+        return (self._pump() and self._router.readable()) or more
+
+    def _drain(self) -> bool:
+        """Take what arrived, up to a limit; says whether there may be more."""
+        router = self._router
+        for _ in range(_BATCH):
+            if not router.readable():
+                return False
+            self._take(router.receive())
+        return True
+
+    def _take(self, message: list[Buffer]) -> None:
+        route = message[0]
+        assert isinstance(route, bytes)
+        key = key_of_route(route)
+        peer = self.peers.get(key)
+        try:
+            frame = decode(message[1:])
+            if peer is None:
+                peer = self._meet(key, frame)
+            if peer is None or peer.ended:
+                return  # what comes after the end of a peer is dropped for good
+            now = monotonic()
+            peer.last_arrival = now
+            if route != peer.route or peer.down:
+                self._route_seen(peer, route, now)
+            peer.link.receive(frame, now)
+        except WireError as error:
+            logger.warning("dropped a message from %s: %s", key.hex()[:7], error)
+            return
+        for event in peer.link.events():
+            self._dispatch(peer, event)
+        self._ready.add(peer)
+
+    def _meet(self, key: bytes, frame: Frame) -> Peer | None:
+        """A peer that reached this process first."""
+        if type(frame) is not Hello:
+            return None  # the rest of one that has ended
+        if frame.key != key:
+            raise WireError(f"{frame} on the route of another process")
+        try:
+            return self.peer(Pid(key, frame.endpoint))
+        except ValueError as error:
+            raise WireError(f"{frame}: {error}") from None
+
+    def _route_seen(self, peer: Peer, route: bytes, now: float) -> None:
+        peer.routes.add(route)
+        peer.down.discard(route)
+        if peer.route is None:
+            peer.route = route
+            peer.link.route_up(now)
+
+    def _dispatch(self, peer: Peer, event: wire_events.Event) -> None:
+        match event:
+            case wire_events.Arrived(stream, parts, count, weight):
+                self.inlet(peer, stream.name).arrived(stream, parts, count, weight)
+            case wire_events.Room(stream):
+                outlet = peer.outlets.get(stream.name)
+                if outlet is not None:
+                    outlet.room()
+            case wire_events.Received(stream):
+                outlet = peer.outlets.get(stream.name)
+                if outlet is not None:
+                    outlet.received()
+                self._settled()
+            case wire_events.Opened(stream, type_name, codec):
+                self.inlet(peer, stream.name).opened(type_name, codec)
+            case wire_events.Closed(stream):
+                self.inlet(peer, stream.name).closed()
+                self.released(peer)
+            case wire_events.Greeted(version):
+                self._greeted(peer, version)
+            case wire_events.Left():
+                peer.left = True
+                self._settled()
+                if peer.exit_known:
+                    self._check_ending(peer, monotonic())
+
+    def _greeted(self, peer: Peer, version: int) -> None:
+        if version != VERSION:
+            logger.error(
+                "process %s speaks version %d of the channel protocol, this one %d: "
+                "install the same version of constellation everywhere",
+                peer.pid,
+                version,
+                VERSION,
+            )
+            self._end(peer)
+
+    def _settled(self) -> None:
+        if self.on_settled is not None:
+            self.on_settled()
+
+    # -- sending
+
+    def _pump(self) -> bool:
+        """Send what links have to send; says whether that was anything."""
+        sent = False
+        while self._ready:
+            sent = self._send_frames(self._ready.pop()) or sent
+        return sent
+
+    def _send_frames(self, peer: Peer) -> bool:
+        sent = False
+        link = peer.link
+        now = monotonic()
+        while link.pending and not peer.exit_known:
+            if peer.route is None:
+                self._choose_route(peer, now)
+            frame = link.next_frame(now)
+            if frame is None:
+                break
+            sent = True
+            try:
+                self._router.send(peer.route, encode(frame))  # type: ignore[arg-type]
+            except Unroutable:
+                # The frame is sent again with all that is not received, on the next route.
+                self._route_ended(peer, peer.route)  # type: ignore[arg-type]
+        deadline = link.deadline()
+        if deadline is not None and (peer.due is None or deadline < peer.due):
+            self._set_timer(peer, deadline)
+        return sent
+
+    def _choose_route(self, peer: Peer, now: float) -> None:
+        peer.route = next(iter(peer.routes - peer.down), None)
+        if peer.route is None:
+            peer.route = self._router.dial(peer.pid.key, peer.pid.endpoint)
+            peer.routes.add(peer.route)
+        peer.link.route_up(now)
+
+    def _route_ended(self, peer: Peer, route: bytes) -> None:
+        peer.routes.discard(route)
+        peer.down.discard(route)
+        if peer.route == route:
+            peer.route = None
+
+    def _read_monitor(self) -> None:
+        """Routes that this process opened have ended, after all was read that came over them."""
+        now = monotonic()
+        for route in self._router.disconnected():
+            peer = self.peers.get(key_of_route(route))
+            if peer is None or route not in peer.routes:
+                continue
+            peer.down.add(route)
+            if peer.exit_known:
+                self._check_ending(peer, now)
+            elif peer.route == route:
+                # libzmq connects it again by itself; what was under way is sent again then.
+                peer.link.route_up(now)
+                self._ready.add(peer)
+
+    def _flush(self) -> None:
+        """Hand all batches to their streams and send."""
+        self._flush_at = None
+        if not self._unflushed:
+            return
+        for outlet, peer in list(self._unflushed.items()):
+            if outlet.flush():
+                self._unflushed.pop(outlet, None)
+                self._ready.add(peer)
+        if self._unflushed:
+            # A thread is writing to a batch right now; look again soon.
+            self._flush_at = monotonic() + FLUSH_AFTER
+            self.reactor.set_timer(self._flush_at)
+        self._pump()
+
+    # -- timers
+
+    def _set_timer(self, peer: Peer, when: float) -> None:
+        if peer.due is None or when < peer.due:
+            peer.due = when
+            self._timer_count += 1
+            heapq.heappush(self._timers, (when, self._timer_count, peer))
+            self.reactor.set_timer(when)
+
+    def _next_timer(self) -> float | None:
+        first = self._timers[0][0] if self._timers else None
+        if self._flush_at is not None and (first is None or self._flush_at < first):
+            return self._flush_at
+        return first
+
+    def _run_timers(self, now: float) -> None:
+        if self._flush_at is not None and self._flush_at <= now:
+            self._flush()
+        while self._timers and self._timers[0][0] <= now:
+            when, _, peer = heapq.heappop(self._timers)
+            if peer.due == when:
+                peer.due = None
+                self._peer_due(peer, now)
+
+    def _peer_due(self, peer: Peer, now: float) -> None:
+        if peer.ended:
+            return
+        if peer.exit_known:
+            self._check_ending(peer, now)
+            return
+        peer.link.tick(now)
+        self._ready.add(peer)
+        if peer.idle_since is not None:
+            self._rest(peer, now)
+
+    def _rest(self, peer: Peer, now: float) -> None:
+        """Close the route to a peer that no handle needs."""
+        if peer.held or peer.idle_since is None:
+            peer.idle_since = None
+        elif now < peer.idle_since + _REST_AFTER or not peer.link.delivered or peer.link.pending:
+            self._set_timer(peer, max(peer.idle_since, now) + _REST_AFTER)
+        else:
+            peer.idle_since = None
+            for route in [route for route in peer.routes if route[:1] == b"O"]:
+                self._route_ended(peer, route)
+            self._router.hang_up(peer.pid.endpoint)
+
+    # -- the bridge
+
+    def _read_control(self) -> None:
+        try:
+            messages = self._control.receive()
+        except EOFError:
+            # The monitor is about to end this process.
+            self._control_open = False
+            self.reactor.unwatch(self._control_fd)
+            for replies in list(self.spawns.values()):
+                replies.refused("SpawnError", "the bridge of this program is gone")
+            return
+        for message in messages:
+            self._hear(message)
+
+    def _hear(self, message: ToProcess) -> None:
+        match message:
+            case Exited(key, status):
+                peer = self.peers.get(key)
+                if peer is not None:
+                    self._exited(peer, None if status is None else status.exit_status())
+            case Go():
+                if self.on_go is not None:
+                    self.on_go()
+            case Placed(request, key, endpoint):
+                if request in self.spawns:
+                    self.spawns[request].placed(Pid(key, endpoint))
+            case Spawned(request):
+                if request in self.spawns:
+                    self.spawns[request].spawned()
+            case Refused(request, kind, text):
+                if request in self.spawns:
+                    self.spawns[request].refused(kind, text)
+
+    # -- the end of peers
+
+    def _exited(self, peer: Peer, status: ExitStatus | None) -> None:
+        if peer.exit_known:
+            return
+        peer.exit_known = True
+        peer.status = status
+        peer.ending_since = monotonic()
+        for outlet in list(peer.outlets.values()):
+            outlet.ended()
+        self._settled()
+        self._check_ending(peer, peer.ending_since)
+
+    def _check_ending(self, peer: Peer, now: float) -> None:
+        """End the peer if everything that it sent has been taken."""
+        if peer.ended:
+            return
+        knew_route = bool(peer.routes)
+        for route in [route for route in peer.routes if route[:1] == b"I"]:
+            try:
+                self._router.send(route, encode(Probe(0, 0)))
+            except Unroutable:
+                self._route_ended(peer, route)
+        quiet = now - max(peer.last_arrival, peer.ending_since)
+        limit = _ENDING_QUIET if knew_route else _ENDING_QUIET_NO_ROUTE
+        if peer.left or (knew_route and not peer.routes - peer.down) or quiet >= limit:
+            while self._drain():
+                pass
+            self._end(peer)
+        else:
+            self._set_timer(peer, now + _ENDING_CHECK)
+
+    def _end(self, peer: Peer) -> None:
+        if peer.ended:
+            return  # draining came back here
+        peer.ended = peer.exit_known = True
+        peer.routes.clear()
+        peer.down.clear()
+        peer.route = None
+        self._ready.discard(peer)
+        self._router.hang_up(peer.pid.endpoint)
+        for inlet in list(peer.inlets.values()):
+            inlet.ended()
+        for outlet in list(peer.outlets.values()):
+            outlet.ended()
+        self._settled()
+        self._forget(peer)
+
+    def _forget(self, peer: Peer) -> None:
+        """Drop a peer that has ended, if nothing of it is needed any more."""
+        unread = any(inlet.unread for inlet in peer.inlets.values())
+        if not peer.held and not unread and self.peers.get(peer.pid.key) is peer:
+            del self.peers[peer.pid.key]
+            if text := peer.undelivered:
+                self.undelivered.append(text)
+
+    # -- the end of this process
+
+    def send_byes(self) -> None:
+        """Tell all peers that nothing more comes. The lock is held."""
+        for peer in list(self.peers.values()):
+            if not peer.exit_known and peer.route is not None:
+                peer.link.leave("exit")
+                self._send_frames(peer)
+
+    def close(self) -> None:
+        """Stop the I/O thread and close everything. Nothing can be used after it."""
+        self.reactor.stop()
+        self._router.close()
+        self._control.close()
+
+    def _forked(self) -> None:
+        """In a fork of this process: nothing of the transport may be touched."""
+        if os.getpid() == self.os_pid:
+            return
+        self.reactor.after_fork()
+        self.lock = self.reactor.lock
+        for peer in list(self.peers.values()):
+            for outlet in list(peer.outlets.values()):
+                outlet.forked()
