@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import Any
 
@@ -15,6 +16,7 @@ from constellation.pid import Pid
 from constellation.units import Mem
 
 A, B = (Pid(bytes([number]) * 16, "ipc:///tmp/p") for number in (0xA1, 0xB2))
+ABORTED = '{"signal":"SIGABRT","core":true,"max_rss":4096}'
 EURO = "€".encode()
 
 
@@ -47,8 +49,7 @@ def outputs(pieces: list[tuple[int, bytes]]) -> list[Any]:
         ),
         (
             ExitEvent(A, ExitStatus(signal="SIGABRT", core_dumped=True, max_rss=Mem(4096))),
-            f'{{"event":"exit","pid":"{A.hex}",'
-            '"status":{"signal":"SIGABRT","core":true,"max_rss":4096}}',
+            f'{{"event":"exit","pid":"{A.hex}","status":{ABORTED}}}',
         ),
         (
             ExitEvent(A, ExitStatus(lost="node 10.0.0.2:9999")),
@@ -148,7 +149,7 @@ def test_text_stays_text_wherever_it_is_cut(content: str, cuts: list[int]) -> No
     bounds = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     renderer = JsonRenderer()
     lines: list[Any] = []
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         lines += outputs(renderer.render(OutputEvent(A, 1, data[start:stop]), 0.0))
     assert renderer.close() == []
     assert "".join(line["data"] for line in lines) == content
