@@ -6,6 +6,8 @@ notice.
 
 from __future__ import annotations
 
+from constellation.channel.receiver import Receiver
+from constellation.channel.sender import Sender
 from constellation.errors import (
     ChannelClosed,
     ChannelError,
@@ -22,14 +24,28 @@ from constellation.errors import (
     WouldBlock,
 )
 from constellation.exit_status import ExitStatus
+from constellation.operation import join, select
 from constellation.pid import Pid
+from constellation.process.spawn import spawn, try_spawn
 from constellation.resources import RESOURCES_DEFAULT, Resources
+from constellation.runtime import init, pid, resources
 from constellation.units import Cpu, Mem
 from constellation.version import VERSION
 
 __version__ = VERSION
 
 __all__ = [
+    # processes
+    "init",
+    "pid",
+    "resources",
+    "spawn",
+    "try_spawn",
+    # channels
+    "Receiver",
+    "Sender",
+    "join",
+    "select",
     # values
     "Cpu",
     "ExitStatus",

@@ -55,7 +55,7 @@ class Handlers:
             ignore: Signals that nothing shall come of.
         """
         wanted: dict[int, Any] = dict.fromkeys(ignore, signal.SIG_IGN)
-        wanted.update(dict.fromkeys(catch, _do_nothing))
+        wanted.update(dict.fromkeys(catch, caught))
         for number, handler in self._handlers.items():
             new = wanted.get(number, signal.SIG_DFL if callable(handler) else handler)
             if new is not handler:
@@ -69,7 +69,7 @@ class Handlers:
         signal.set_wakeup_fd(self._wakeup)
 
 
-def _do_nothing(number: int, frame: FrameType | None) -> None:
+def caught(number: int, frame: FrameType | None) -> None:
     """The number has been written to the wakeup pipe, which is all that is wanted."""
 
 

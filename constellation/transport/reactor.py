@@ -16,6 +16,9 @@ a thread       any                    that thread (and the loops)
 none           some                   the loops
 =============  =====================  ==============================================
 
+The I/O thread is armed only when there was no lead for a moment: a thread that blocks again and
+again, as in a ping-pong, would have it woken each time for nothing.
+
 Whoever is woken services the transport under the lock, which notifies the waiters concerned.
 A waiter is notified only under the lock, and goes to sleep only after it looked at its flag under
 the lock: no wake-up is lost.
@@ -46,6 +49,11 @@ _get_ident = threading.get_ident
 
 _LONGEST = 3600.0
 """The longest the I/O thread sleeps in one go, seconds: some systems refuse larger timeouts."""
+
+_LEAD_GRACE = 0.002
+_RECENT = 0.02
+"""Seconds without a lead after which the I/O thread waits for input; and since when there was none
+for it to look at that again by itself."""
 
 
 class ThreadWaiter:
@@ -160,6 +168,7 @@ class Reactor:
         self._loops = weakref.WeakKeyDictionary()  # value: whether a flush is scheduled there
         self._awaits = 0
         self._armed = True
+        self._led_at = 0.0  # when the last lead left
         self._more = False
         self._io_due = 0.0  # when the I/O thread will look at the timers by itself
         self._stopping = False
@@ -191,7 +200,24 @@ class Reactor:
         """In a forked child: make every later use raise instead of touching anything."""
         self.lock = ForkedLock()
 
+    @property
+    def satisfied(self) -> bool:
+        """Whether the thread that waits on the descriptors has something to go on with."""
+        return self.lead is not None and self.lead.notified
+
     # -- wake-ups
+
+    def look_again(self) -> bool:
+        """There may be input that no descriptor shows; says whether somebody will look for it soon.
+
+        The lock is held.
+        """
+        if self._armed or self._awaits:
+            return False
+        if self.lead is None or self.lead.ident == _get_ident():
+            self._more = True  # for the next lead, or for the I/O thread after the grace
+            return True
+        return False
 
     def wake_lead(self) -> None:
         """Have the thread that waits on the descriptors look at its operation again."""
@@ -223,17 +249,22 @@ class Reactor:
                 due = self._next_timer()
                 now = monotonic()
                 self._io_due = now + _LONGEST if due is None else due
+                if not self._armed and now - self._led_at < _RECENT:
+                    self._io_due = min(self._io_due, now + _LEAD_GRACE)
+                self._arm(now)
                 timeout = 0.0 if self._more and self._armed else min(self._io_due - now, _LONGEST)
             self._outer.wait(max(timeout, 0.0))
             self._io_wakeup.clear()
 
     def _serve(self, ready: Collection[int]) -> None:
-        self._lead_wakeup.clear()
+        # The wake-up is the lead's: if somebody else took it, the lead would sleep on.
+        if self.lead is None or self.lead.ident == _get_ident():
+            self._lead_wakeup.clear()
         self._more = self._service(ready)
 
-    def _arm(self) -> None:
+    def _arm(self, now: float) -> None:
         """Decide whether the I/O thread is woken by input. The lock is held."""
-        wanted = self.lead is None and not self._awaits
+        wanted = self.lead is None and not self._awaits and now - self._led_at >= _LEAD_GRACE
         if wanted != self._armed:
             self._armed = wanted
             self._outer.arm(self._inner.fileno(), wanted)
@@ -274,7 +305,8 @@ class Reactor:
                 gate: threading.Lock | None = None
                 if leads:
                     self.lead = waiter
-                    self._arm()
+                    if self._armed:
+                        self._arm(0.0)
                 else:
                     gate = waiter.close_gate()
                     self._sleeping.append(waiter)
@@ -292,16 +324,21 @@ class Reactor:
                 remaining = deadline.remaining()
                 if remaining is not None and remaining <= 0:
                     return
-                ready = self._inner.wait(0 if self._more else remaining)
+                ready = () if self._more else self._inner.wait(remaining)
                 with self.lock:
                     self._serve(ready)
         finally:
             with self.lock:
-                self.lead = None
-                if self._sleeping:
-                    self._sleeping[0].open_gate()
-                else:
-                    self._arm()
+                self._lead_left()
+
+    def _lead_left(self) -> None:
+        """Nobody waits on the descriptors: have the next one do it. The lock is held."""
+        self.lead = None
+        if self._sleeping:
+            self._sleeping[0].open_gate()
+        else:
+            now = self._led_at = monotonic()
+            self.set_timer(now + _LEAD_GRACE)
 
     def _wait_sleeping(
         self, waiter: ThreadWaiter, gate: threading.Lock, deadline: Deadline
@@ -314,10 +351,8 @@ class Reactor:
                 self._sleeping.remove(waiter)
                 # It may have been this one that was to take the lead, and be leaving now. If it
                 # is not, the other one finds the lead taken and sleeps again.
-                if self.lead is None and self._sleeping:
-                    self._sleeping[0].open_gate()
-                elif self.lead is None:
-                    self._arm()
+                if self.lead is None:
+                    self._lead_left()
 
     # -- asyncio
 
@@ -332,7 +367,8 @@ class Reactor:
             maybe = operation._enlist(waiter)
             self._attach(loop)
             self._awaits += 1
-            self._arm()
+            if self._armed:
+                self._arm(0.0)
         try:
             while not done:
                 if maybe:
@@ -346,7 +382,9 @@ class Reactor:
             with self.lock:
                 operation._delist(waiter)
                 self._awaits -= 1
-                self._arm()
+                if not self._awaits:
+                    now = self._led_at = monotonic()
+                    self.set_timer(now + _LEAD_GRACE)
             if not done:
                 operation._abandon()
 

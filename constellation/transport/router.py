@@ -143,7 +143,7 @@ class Router:
                 receive(_NOBLOCK)
         self._receiving = True
         message: list[Buffer] = [receive(_NOBLOCK)]
-        frame = receive(_NOBLOCK, False) if self._get(_RCVMORE) else None
+        frame = receive(_NOBLOCK, False)  # behind a route there is always something
         while frame is not None:
             if len(message) == 1 or len(frame) < _COPY_BELOW:
                 message.append(frame.bytes)

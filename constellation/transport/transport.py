@@ -153,12 +153,11 @@ class Transport:
 
     def transmit(self, peer: Peer) -> None:
         """Send what the peer's link has to send, and see to what arrived meanwhile."""
-        # Sending takes the edge of the descriptor, so nobody else may be woken for it.
-        if self._send_frames(peer) and self._router.readable():
+        # Sending takes the edge of the descriptor, so nobody may be woken for what arrived.
+        if self._send_frames(peer) and not self.reactor.look_again() and self._router.readable():
             self._drain()
             self._pump()
-            if self._router.readable():
-                self.reactor.wake_io()
+            self.reactor.wake_io()
 
     def acknowledge(self, peer: Peer) -> None:
         """Values of the peer were taken: tell it, now or in time."""
@@ -217,24 +216,30 @@ class Transport:
     def _service(self, ready: Collection[int]) -> bool:
         if self._deferred:
             self.run_deferred()
-        if self._control_fd in ready and self._control_open:
-            self._read_control()
-        if self._router.monitor_fd in ready:
-            self._read_monitor()
+        if ready and (self._control_fd in ready or self._router.monitor_fd in ready):
+            if self._control_fd in ready and self._control_open:
+                self._read_control()
+            if self._router.monitor_fd in ready:
+                self._read_monitor()
         more = self._drain()
         now = monotonic()
         if (self._timers and self._timers[0][0] <= now) or self._flush_at is not None:
             self._run_timers(now)
         # Sending takes the edge of the descriptor.
-        return (self._pump() and self._router.readable()) or more
+        return self._pump() or more
 
     def _drain(self) -> bool:
-        """Take what arrived, up to a limit; says whether there may be more."""
+        """Take what arrived, up to a limit; says whether there may be more.
+
+        Asking costs as much as receiving, so a thread that got what it waits for is let go first.
+        """
         router = self._router
         for _ in range(_BATCH):
             if not router.readable():
                 return False
             self._take(router.receive())
+            if self.reactor.satisfied:
+                return True
         return True
 
     def _take(self, message: list[Buffer]) -> None:

@@ -309,7 +309,8 @@ class Inbound:
         if frame.more:
             return None
         self._fragments = None
-        parts: list[Buffer] = [b[0] if len(b) == 1 else b"".join(b) for b in fragments]
+        # A bytearray, since who reads it may have to have it writable.
+        parts: list[Buffer] = [b[0] if len(b) == 1 else bytearray().join(b) for b in fragments]
         return Arrived(self, parts, frame.count, frame.weight)
 
     def _out_of_order(self, ahead: bool) -> None:

@@ -1,0 +1,1 @@
+"""Channels: typed streams from one process to another."""

@@ -1,0 +1,156 @@
+"""What came from one peer under one name, until a Receiver takes it.
+
+A mailbox outlives the handles: what one Receiver leaves, the next one finds. It holds what arrived
+in order: that a Sender was opened, messages, that it was closed. A message is unpickled by the
+thread that receives its first value, and stays at the head until its last value is taken, so an
+interrupt in between loses none.
+
+Guarded by the transport's lock, but for the values of a message that is being read: those belong to
+the holder of `guard`, and to whoever takes them with the atomic `popleft`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from constellation.operation import Waiter
+    from constellation.transport.peer import Peer
+    from constellation.wire.frames import Buffer
+    from constellation.wire.stream import Inbound
+
+__all__ = ["Closed", "Mailbox", "Message", "Opened"]
+
+
+class Opened:
+    """A Sender was opened."""
+
+    __slots__ = ("codec", "type")
+
+    def __init__(self, type_name: str, codec: str) -> None:
+        self.type = type_name
+        self.codec = codec
+
+
+class Closed:
+    """The Sender was closed."""
+
+    __slots__ = ()
+
+
+class Message:
+    """Values that came together."""
+
+    __slots__ = ("count", "inbound", "parts", "taken", "values", "weight")
+
+    @classmethod
+    def again(cls, value: object) -> Message:
+        """A value that was taken before, and put back."""
+        message = cls(None, [], 1, 0)
+        message.values = deque([value])
+        return message
+
+    def __init__(
+        self, inbound: Inbound | None, parts: list[Buffer], count: int, weight: int
+    ) -> None:
+        self.inbound = inbound
+        self.parts = parts
+        self.count = count
+        self.weight = weight
+        self.taken = inbound is None  # the sender was told that there is room again
+        self.values: deque[object] | None = None  # unpickled, and not taken yet
+
+
+class Mailbox:
+    """What came from a peer under a name.
+
+    Attributes:
+        items: What arrived and was not taken.
+        type: The type that the Sender of the next message names.
+        codec: How the next message is encoded.
+        reader: The handle that last read something of what the current Sender sent.
+        owner: The handle that is open.
+        over: Whether nothing more can come.
+    """
+
+    __slots__ = (
+        "codec",
+        "guard",
+        "items",
+        "name",
+        "over",
+        "owner",
+        "peer",
+        "reader",
+        "type",
+        "waiters",
+    )
+
+    def __init__(self, peer: Peer, name: str) -> None:
+        self.peer = peer
+        self.name = name
+        self.items: deque[Opened | Closed | Message] = deque()
+        self.type = ""
+        self.codec = ""
+        self.reader: object | None = None
+        self.owner: object | None = None
+        self.over = peer.ended
+        self.guard = threading.Lock()
+        self.waiters: list[Waiter] = []
+
+    def put_back(self, value: object) -> None:
+        """The value that was taken last was not wanted. Guard and the transport's lock are held."""
+        head = self.items[0] if self.items else None
+        if isinstance(head, Message) and head.values is not None:
+            head.values.appendleft(value)
+        else:
+            self.items.appendleft(Message.again(value))
+        self.wake()
+
+    # -- for the transport
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a handle is open."""
+        return self.owner is not None
+
+    @property
+    def unread(self) -> bool:
+        """Whether there is something that a new handle would find."""
+        reader = self.reader
+        for item in self.items:
+            if isinstance(item, Message):
+                if item.values is None or item.values:
+                    return True
+            elif isinstance(item, Opened):
+                reader = None
+            elif reader is None:
+                return True
+        return False
+
+    def opened(self, type_name: str, codec: str) -> None:
+        """A Sender was made at the other end."""
+        self.items.append(Opened(type_name, codec))
+
+    def arrived(self, inbound: Inbound, parts: list[Buffer], count: int, weight: int) -> None:
+        """Values have come."""
+        self.items.append(Message(inbound, parts, count, weight))
+        for waiter in self.waiters:
+            waiter.notify()
+
+    def closed(self) -> None:
+        """The Sender was closed."""
+        self.items.append(Closed())
+        self.wake()
+
+    def ended(self) -> None:
+        """The peer is gone: nothing more comes."""
+        self.over = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Have everybody who waits look again."""
+        for waiter in self.waiters:
+            waiter.notify()

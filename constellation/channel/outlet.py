@@ -1,0 +1,321 @@
+"""What goes to one peer under one name: values become batches, and batches go into the stream.
+
+A value is pickled at the call. It leaves at once while the stream is idle; while values come faster
+than frames can go they share a frame, which leaves when it is big enough, when its thread is about
+to block, or after a moment.
+
+Two locks, taken in this order: `guard` for the batch, and the transport's for the stream. The
+transport, which holds its own, only tries the guard.
+
+=========  ================================================================================
+clear      a handle is open, nobody waits for room, the peer lives: `put` takes the value
+not clear  `admit`: whoever waits is served in the order of their coming
+=========  ================================================================================
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from constellation.channel.payload import Encoder
+from constellation.errors import ChannelError, ProcessExited
+
+if TYPE_CHECKING:
+    from constellation.channel.context import Context
+    from constellation.operation import Waiter
+    from constellation.transport.peer import Peer
+    from constellation.wire.frames import Buffer
+
+__all__ = ["VALUE_WEIGHT", "Outlet", "Packed", "Waiting"]
+
+VALUE_WEIGHT = 32
+"""Bytes of the window that a value takes besides its own: what it costs in memory."""
+
+_BATCH = 64 << 10
+"""Bytes of a batch that leaves at once."""
+
+_IDLE = 50e-6
+_BUSY = 800e-6
+"""Seconds since the last batch after which a value leaves at once; more, up to the second, while
+batches are full."""
+
+Packed = tuple["list[Buffer]", int]
+"""The parts of one value, and its weight."""
+
+
+class Waiting(Protocol):
+    """A send that waits for room."""
+
+    packed: Packed | None
+    queued: bool
+
+    def wake(self) -> None:
+        """It may be its turn. The transport's lock is held."""
+
+
+class Outlet:
+    """What goes to a peer under a name.
+
+    Attributes:
+        owner: The handle that is open.
+        receipts: Those who wait for the peer to receive what was sent.
+    """
+
+    __slots__ = (
+        "_batched",
+        "_clear",
+        "_codec",
+        "_context",
+        "_encoder",
+        "_flushed_at",
+        "_guard",
+        "_interval",
+        "_limit",
+        "_peer",
+        "_transport",
+        "_waiting",
+        "outbound",
+        "owner",
+        "receipts",
+    )
+
+    def __init__(self, context: Context, peer: Peer, name: str) -> None:
+        self._context = context
+        self._transport = context.transport
+        self._peer = peer
+        self._guard = threading.Lock()
+        self._clear = False
+        self._waiting: deque[Waiting] = deque()
+        self._codec = "pickle"
+        self._encoder = Encoder("pickle", context.image)
+        self._batched = 0  # the weight of the batch
+        self._limit = 0  # what the batch may weigh
+        self._flushed_at = 0.0
+        self._interval = _IDLE
+        self.outbound = peer.link.outbound(name)
+        self.owner: object | None = None
+        self.receipts: list[Waiter] = []
+
+    # -- for the handle
+
+    def open(self, owner: object, type_name: str, codec: str) -> None:
+        """A handle was made. The transport's lock is held; the guard is free."""
+        self._codec = codec
+        self._encoder = Encoder(codec, self._context.image)
+        self.owner = owner
+        self.outbound.open(type_name, codec)
+        self._refresh()
+
+    def put(self, value: object) -> Packed | None:
+        """Send a value, or give it back as what is to be admitted.
+
+        Raises:
+            SerializationError: It cannot be encoded.
+        """
+        with self._guard:
+            if self._clear:
+                encoder = self._encoder
+                batched = self._batched + encoder.add(value) + VALUE_WEIGHT
+                if batched > self._limit:
+                    return self._overflow()
+                self._batched = batched
+                if batched >= _BATCH or monotonic() - self._flushed_at > self._interval:
+                    self._flush_now()
+                elif encoder.count == 1:
+                    with self._transport.lock:
+                        self._transport.flush_later(self, self._peer)
+                return None
+        encoder = Encoder(self._codec, self._context.image)
+        size = encoder.add(value)
+        return encoder.take()[0], size + VALUE_WEIGHT
+
+    def admit(self, waiting: Waiting) -> bool:
+        """Send what `put` gave back, if it is its turn and there is room.
+
+        Raises:
+            ChannelError: The handle was closed.
+            ProcessExited: The peer is gone.
+        """
+        with self._guard, self._transport.lock:
+            try:
+                self._check()
+            except ChannelError:
+                self._leave(waiting)
+                raise
+            queue = self._waiting
+            first = not queue or queue[0] is waiting
+            assert waiting.packed is not None
+            parts, weight = waiting.packed
+            self._push()
+            if first and self.outbound.fits(weight):
+                self.outbound.push(parts, 1, weight)
+                self._leave(waiting)
+                self._refresh()
+                self._transport.transmit(self._peer)
+                return True
+            if not waiting.queued:
+                waiting.queued = True
+                queue.append(waiting)
+            self._clear = False
+            self._peer.link.await_room(self.outbound)
+            self._transport.transmit(self._peer)
+            return False
+
+    def withdraw(self, waiting: Waiting) -> None:
+        """A send gives up waiting."""
+        with self._guard, self._transport.lock:
+            self._leave(waiting)
+            self._refresh()
+
+    def flush_all(self) -> int:
+        """Send the batch and ask for a receipt. Gives the number of the last record."""
+        with self._guard, self._transport.lock:
+            self._push()
+            self._peer.link.request_receipt()
+            self._transport.transmit(self._peer)
+            return self.outbound.last
+
+    def delivered(self, number: int) -> bool:
+        """Whether the peer has received up to this record.
+
+        Raises:
+            ProcessExited: It is gone, and has not.
+        """
+        with self._transport.lock:
+            if self.outbound.received >= number:
+                return True
+            if self._peer.exit_known:
+                raise ProcessExited(self._peer.pid, self._peer.status)
+            return False
+
+    def close(self, owner: object) -> None:
+        """The handle is closed."""
+        with self._guard, self._transport.lock:
+            self._close(owner)
+
+    def close_deferred(self, owner: object) -> bool:
+        """The handle was dropped. The transport's lock is held. Whether it could be done."""
+        if not self._guard.acquire(blocking=False):
+            return False
+        try:
+            self._close(owner)
+        finally:
+            self._guard.release()
+        return True
+
+    # -- for the transport, which holds its lock
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a handle is open."""
+        return self.owner is not None
+
+    def flush(self) -> bool:
+        """Hand the batch to the stream; False if a thread is writing to it right now."""
+        if not self._guard.acquire(blocking=False):
+            return False
+        try:
+            self._push()
+        finally:
+            self._guard.release()
+        return True
+
+    def room(self) -> None:
+        """The window has grown."""
+        if self._waiting:
+            self._waiting[0].wake()
+
+    def received(self) -> None:
+        """The peer has received more."""
+        for waiter in self.receipts:
+            waiter.notify()
+
+    def ended(self) -> None:
+        """The peer is gone."""
+        self._clear = False
+        for waiting in self._waiting:
+            waiting.wake()
+        self.received()
+
+    def shut(self) -> None:
+        """This process leaves. Other threads have ended, but for daemons."""
+        if self.owner is not None and not self.close_deferred(self.owner):
+            self.outbound.close()
+            self.owner = None
+            self._clear = False
+
+    def forked(self) -> None:
+        """This is a fork of the process: sends go the way where they are refused."""
+        self._guard = threading.Lock()
+        self._clear = False
+
+    # -- guard and transport's lock held
+
+    def _check(self) -> None:
+        if self.owner is None:
+            raise ChannelError(f"send() on a closed Sender to pid {self._peer.pid}")
+        if self._peer.exit_known:
+            raise ProcessExited(self._peer.pid, self._peer.status)
+
+    def _refresh(self) -> None:
+        self._limit = self.outbound.granted - self.outbound.pushed
+        self._clear = self.owner is not None and not self._waiting and not self._peer.exit_known
+
+    def _push(self) -> None:
+        """Hand the batch to the stream."""
+        if not self._encoder.count:
+            return
+        parts, count, _ = self._encoder.take()
+        self.outbound.push(parts, count, self._batched)
+        self._batched = 0
+        self._limit = self.outbound.granted - self.outbound.pushed
+        self._flushed_at = monotonic()
+        self._interval = _IDLE if count < 16 else min(self._interval * 2, _BUSY)
+
+    def _leave(self, waiting: Waiting) -> None:
+        if waiting.queued:
+            waiting.queued = False
+            self._waiting.remove(waiting)
+        if self._waiting:
+            self._waiting[0].wake()
+        else:
+            self.outbound.waiting = False
+
+    def _close(self, owner: object) -> None:
+        if self.owner is not owner:
+            return
+        self._push()
+        self.outbound.close()
+        self.owner = None
+        self._clear = False
+        for waiting in self._waiting:
+            waiting.wake()
+        self._transport.flushed(self)
+        self._transport.transmit(self._peer)
+        self._transport.released(self._peer)
+
+    # -- guard held
+
+    def _flush_now(self) -> None:
+        with self._transport.lock:
+            self._push()
+            self._transport.flushed(self)
+            self._transport.transmit(self._peer)
+
+    def _overflow(self) -> Packed | None:
+        """The value added last finds no room, as far as is known here."""
+        parts, size = self._encoder.cut()
+        weight = size + VALUE_WEIGHT
+        with self._transport.lock:
+            self._push()
+            if self.outbound.fits(weight):
+                self.outbound.push(parts, 1, weight)
+                self._refresh()
+                self._transport.transmit(self._peer)
+                return None
+            self._clear = False
+            self._transport.transmit(self._peer)
+        return parts, weight

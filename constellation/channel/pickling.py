@@ -1,0 +1,163 @@
+"""Pickling within a program: by reference what its image holds, by value the rest.
+
+`ImagePickler` is the one pickler for values and for what is spawned. docs/pickling.md says for
+users what travels how. Two parts of it are cloudpickle's: classes by value with their identity, and
+the reductions of what plain pickle does not know (properties, memoryviews, loggers, ...).
+
+References to `__main__` are resolved by the image of the process that reads them, so a name that
+was rebound after `init()`, there or here, still means what it meant at `init()`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from functools import _lru_cache_wrapper
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any, NoReturn, Protocol
+
+from cloudpickle import cloudpickle
+
+from constellation.channel.byvalue import (
+    FunctionReducer,
+    ImageRecord,
+    reduce_cached,
+    reduce_cell,
+    reduce_code,
+)
+
+PROTOCOL = 5
+
+Buffer = bytes | bytearray | memoryview
+
+# What a pickle contains that names objects of `__main__`: only for those does the image matter.
+_MAIN = b"\x8c\x08__main__"
+_RECORDED = b"\x8c\x08recorded"
+
+
+class Output(Protocol):
+    """Where a pickler writes."""
+
+    def write(self, data: Buffer, /) -> object:
+        """Takes some bytes of the pickle; large `bytes` come as they are."""
+
+
+class ImagePickler(cloudpickle.CloudPickler):  # type: ignore[misc]
+    """Pickles values for other processes of the program.
+
+    Usable for many values; `clear_memo` goes between them.
+
+    Args:
+        output: Where the pickles go.
+        image: The program image; without one cloudpickle decides everything.
+        buffer_callback: As for `pickle.Pickler`.
+        spawning: Whether what is pickled will have the receiving process to itself; see
+            `constellation.channel.byvalue`.
+    """
+
+    # cloudpickle's wrapper doubles the time for a small value; it only rewords RecursionError.
+    dump = pickle.Pickler.dump
+
+    def __init__(
+        self,
+        output: Output,
+        image: ImageRecord | None,
+        *,
+        buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
+        spawning: bool = False,
+    ) -> None:
+        super().__init__(output, protocol=PROTOCOL, buffer_callback=buffer_callback)
+        self._image = image
+        if image is not None:
+            self._functions = FunctionReducer(image, spawning=spawning)
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Says how an object is pickled; the built-in types never get here."""
+        image = self._image
+        if image is None:
+            return super().reducer_override(obj)
+        name = image.names.get(id(obj))
+        if name is not None:
+            return NotImplemented if image.plain(name) else (recorded, (name,))
+        kind = type(obj)
+        if kind is FunctionType:
+            return NotImplemented if image.found(obj) else self._functions.function(obj)
+        if issubclass(kind, type):
+            return self._class(image, obj)
+        if kind is CellType:
+            return reduce_cell(obj)
+        if kind is CodeType:
+            return reduce_code(obj)
+        if kind is _lru_cache_wrapper:
+            return NotImplemented if image.found(obj) else reduce_cached(obj)
+        if kind is ModuleType and not image.importable(obj.__name__):
+            # Not one that another process could import, whatever `sys.modules` says here.
+            contents = {k: v for k, v in vars(obj).items() if k not in _MODULE_MACHINERY}
+            return cloudpickle.dynamic_subimport, (obj.__name__, contents)
+        return NotImplemented
+
+    def _class(self, image: ImageRecord, cls: type) -> Any:
+        reduced = super().reducer_override(cls)
+        if reduced is NotImplemented and not image.importable(cls.__module__):
+            reduced = cloudpickle._dynamic_class_reduce(cls)
+        if reduced is NotImplemented or len(reduced) == 2:
+            return reduced
+        make, arguments, state, *_ = reduced
+        return make, arguments, (state, cls.__qualname__), None, None, restore_class
+
+
+_MODULE_MACHINERY = ("__builtins__", "__loader__", "__spec__")
+
+
+class ImageUnpickler(pickle.Unpickler):
+    """Unpickles values of other processes of the program, with names resolved by the image."""
+
+    def __init__(
+        self, file: Any, image: ImageRecord | None, *, buffers: Iterable[Buffer] | None = None
+    ) -> None:
+        super().__init__(file, buffers=buffers)
+        self._image = image
+
+    def find_class(self, module_name: str, global_name: str, /) -> Any:
+        """Finds what a name in a pickle means."""
+        if self._image is not None:
+            if module_name == "__main__":
+                try:
+                    return self._image.recorded(global_name)
+                except KeyError:
+                    pass  # not recorded, so by the name that it has now
+            elif global_name == "recorded" and module_name == __name__:
+                return self._image.recorded
+        return super().find_class(module_name, global_name)
+
+
+def needs_image(pickles: bytes, image: ImageRecord | None) -> bool:
+    """Whether plain `pickle.loads` might resolve a name in these pickles otherwise."""
+    if image is None:
+        return False
+    return _RECORDED in pickles or (_MAIN in pickles and image.rebound())
+
+
+def recorded(name: str) -> NoReturn:
+    """Stands in pickles for the `recorded` of the reader's image; see `ImageUnpickler`.
+
+    Raises:
+        pickle.UnpicklingError: Always: whoever calls this has no image.
+    """
+    raise pickle.UnpicklingError(f"{name} of __main__ can only be read within the program")
+
+
+def restore_class(cls: type, state: tuple[tuple[dict[str, object], object], str]) -> type:
+    """Completes a class by value, unless this process has it already.
+
+    cloudpickle finds a class that came here before, or came from here, by the number it gave it.
+    That one keeps its attributes and methods: this process may have changed them, and its methods
+    are bound to its globals.
+    """
+    contents, qualname = state
+    names = contents[0].keys() - {"__doc__", "__module__"}
+    if names and names <= vars(cls).keys():
+        return cls
+    cloudpickle._class_setstate(cls, contents)
+    cls.__qualname__ = qualname
+    return cls

@@ -1,0 +1,320 @@
+"""The receiving end of a channel."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from constellation.channel import context
+from constellation.channel.mailbox import Mailbox, Message, Opened
+from constellation.channel.makefile import ReceiverFile
+from constellation.channel.payload import Decoder, Undecodable
+from constellation.channel.sender import check_remote, raise_in_use
+from constellation.channel.types import Typed, matches
+from constellation.errors import (
+    ChannelClosed,
+    ChannelError,
+    ChannelTypeError,
+    ProcessExited,
+    WouldBlock,
+)
+from constellation.operation import Operation, Waiter, Waits
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from constellation.pid import Pid
+
+__all__ = ["Receiver"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+_NOTHING: deque[Any] = deque()
+
+
+class Receiver(Generic[T_co]):
+    """The end of a channel that values are taken from.
+
+    Returns at once. `Receiver[int](pid)` says what is expected; a Sender of another type is an
+    error, and what it sent stays for a Receiver of the right type.
+
+    Args:
+        remote: The process to receive from.
+        name: Which of the channels from it.
+
+    Raises:
+        ChannelError: There is a Receiver from this process of this name already, or the process is
+            this one.
+        InitError: `init()` was not called yet.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_closed",
+        "_decoder",
+        "_finished",
+        "_mailbox",
+        "_name",
+        "_token",
+        "_transport",
+        "_type",
+        "_values",
+        "remote_pid",
+    )
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, item: Any) -> Typed:
+            return Typed(cls, item)
+
+    def __init__(self, remote: Pid, *, name: str = "", _type: str = "") -> None:
+        here = context.current()
+        transport = here.transport
+        check_remote("Receiver", remote, name, transport.pid)
+        with transport.lock:
+            transport.run_deferred()
+            peer = transport.peer(remote)
+            mailbox = transport.inlet(peer, name)
+            assert isinstance(mailbox, Mailbox)
+            if mailbox.owner is not None:
+                raise_in_use("Receiver", "to", remote, name)
+            self._token = mailbox.owner = object()
+        self.remote_pid = remote
+        self._name = name
+        self._type = _type
+        self._mailbox = mailbox
+        self._transport = transport
+        self._decoder = Decoder(here.image)
+        self._closed = False
+        self._finished = False
+        self._values = _NOTHING  # those of the message that is being read
+
+    @property
+    def name(self) -> str:
+        """The name of the channel."""
+        return self._name
+
+    def recv(self) -> Operation[T_co]:
+        """An operation that gives the next value: in order, each exactly once.
+
+        Raises (when it runs):
+            ChannelClosed: The Sender was closed, and everything was received. Final for this
+                Receiver.
+            ProcessExited: The process at the other end has ended, and everything was received.
+            ChannelTypeError: The Sender names another type. The value stays.
+            SerializationError: The value cannot be decoded here. The next one can.
+            ChannelError: This Receiver was closed.
+        """
+        return _Recv(self)
+
+    def try_recv(self) -> T_co:
+        """The next value if one is there.
+
+        Raises:
+            WouldBlock: None is.
+            ChannelError: As `recv`.
+        """
+        recv = _Recv(self)
+        recv._started = True
+        if not recv._attempt():
+            raise WouldBlock(f"nothing has come from pid {self.remote_pid}")
+        value: T_co = recv._value
+        return value
+
+    def __iter__(self) -> Iterator[T_co]:
+        while True:
+            try:
+                value = self.recv().block()
+            except ChannelClosed:
+                return
+            yield value
+
+    async def __aiter__(self) -> AsyncIterator[T_co]:
+        while True:
+            try:
+                value = await self.recv()
+            except ChannelClosed:
+                return
+            yield value
+
+    def makefile(self) -> io.BufferedReader:
+        """A binary file that reads this channel of bytes. Closing it closes the channel."""
+        return io.BufferedReader(ReceiverFile(self), 64 << 10)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Close the channel's end. What was not received stays for the next Receiver."""
+        self._closed = True
+        self._values = _NOTHING
+        with self._transport.lock:
+            _release(self._mailbox, self._token)
+            self._transport.released(self._mailbox.peer)
+
+    def __enter__(self) -> Receiver[T_co]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Receiver[T_co]:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        mailbox = getattr(self, "_mailbox", None)  # none if the constructor raised
+        if mailbox is not None and mailbox.owner is self._token:
+            token, transport = self._token, self._transport
+
+            def close() -> bool:
+                _release(mailbox, token)
+                transport.released(mailbox.peer)
+                return True
+
+            transport.defer(close)
+
+    def __repr__(self) -> str:
+        named = f" {self._name!r}" if self._name else ""
+        return f"<Receiver from {self.remote_pid}{named}{', closed' if self._closed else ''}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot pickle a Receiver: a channel belongs to the process that made it")
+
+    # -- for the operation
+
+    @property
+    def _maybe(self) -> bool:
+        """Whether there is something to look at: a value, the end, or an error."""
+        mailbox = self._mailbox
+        return bool(mailbox.items) or mailbox.over or self._closed or self._finished
+
+    def _next(self) -> deque[Any] | None:
+        """The values of the next message; None if none is there. At least one is in it."""
+        if not self._maybe:
+            return None
+        mailbox = self._mailbox
+        with mailbox.guard:
+            if self._values:
+                return self._values  # another thread was here
+            with self._transport.lock:
+                message = self._advance(mailbox)
+                if message is None:
+                    return None
+                mailbox.reader = self._token
+                if message.inbound is not None and not message.taken:
+                    message.taken = True
+                    message.inbound.consumed(message.weight)
+                    self._transport.acknowledge(mailbox.peer)
+            if message.values is None:
+                values = self._decoder.decode(message.parts, message.count, mailbox.codec)
+                message.values = deque(values)
+                message.parts = []
+            self._values = message.values
+            return self._values
+
+    def _put_back(self, value: Any) -> None:
+        """A value was taken, and is not wanted now."""
+        mailbox = self._mailbox
+        with mailbox.guard, self._transport.lock:
+            mailbox.put_back(value)
+            self._values = _NOTHING
+
+    def _advance(self, mailbox: Mailbox) -> Message | None:
+        """Go on to the next message. The lock is held."""
+        if self._closed:
+            raise ChannelError(f"recv() on a closed Receiver from pid {self.remote_pid}")
+        if self._finished:
+            self._raise_closed()
+        items = mailbox.items
+        while items:
+            item = items[0]
+            if isinstance(item, Message):
+                if item.values is None or item.values:
+                    self._check_type(mailbox)
+                    return item
+                items.popleft()
+            elif isinstance(item, Opened):
+                mailbox.type, mailbox.codec, mailbox.reader = item.type, item.codec, None
+                items.popleft()
+            else:
+                told = mailbox.reader is None or mailbox.reader is self._token
+                self._finished = told
+                items.popleft()
+                if told:
+                    # Whoever comes next has no part in this Sender.
+                    mailbox.reader = self._token
+                    self._raise_closed()
+        if mailbox.over:
+            raise ProcessExited(mailbox.peer.pid, mailbox.peer.status)
+        return None
+
+    def _check_type(self, mailbox: Mailbox) -> None:
+        if not matches(mailbox.type, self._type):
+            raise ChannelTypeError(self._type, mailbox.type)
+
+    def _raise_closed(self) -> NoReturn:
+        raise ChannelClosed(self.remote_pid, self._name)
+
+
+def _release(mailbox: Mailbox, token: object) -> None:
+    """The handle with this token is closed. The lock is held."""
+    if mailbox.owner is token:
+        mailbox.owner = None
+        mailbox.wake()
+
+
+class _Recv(Operation[T_co]):
+    __slots__ = ("_receiver", "_value")
+
+    def __init__(self, receiver: Receiver[T_co]) -> None:
+        self._receiver = receiver
+        self._value: Any = None
+        self._make(2)
+
+    def _describe(self) -> str:
+        return f"recv() from {self._receiver.remote_pid}"
+
+    def _waits(self) -> Waits:
+        return self._receiver._transport.reactor
+
+    def _attempt(self) -> bool:
+        receiver = self._receiver
+        while True:
+            try:
+                value = receiver._values.popleft()
+            except IndexError:
+                pass
+            else:
+                if type(value) is Undecodable:
+                    raise value.error
+                self._value = value
+                return True
+            if receiver._next() is None:
+                return False
+
+    def _result(self) -> T_co:
+        value: T_co = self._value
+        return value
+
+    def _undo(self) -> bool:
+        self._receiver._put_back(self._value)
+        return True
+
+    def _enlist(self, waiter: Waiter) -> bool:
+        self._receiver._mailbox.waiters.append(waiter)
+        return self._receiver._maybe
+
+    def _delist(self, waiter: Waiter) -> None:
+        self._receiver._mailbox.waiters.remove(waiter)

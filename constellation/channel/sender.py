@@ -1,0 +1,340 @@
+"""The sending end of a channel."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from constellation.channel import context
+from constellation.channel.makefile import SenderFile
+from constellation.channel.outlet import Outlet, Packed
+from constellation.channel.types import Typed
+from constellation.errors import ChannelError, ConstellationError, WouldBlock
+from constellation.operation import Operation, Waiter, Waits
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from constellation.pid import Pid
+
+__all__ = ["Sender"]
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+CODECS = ("pickle", "raw", "json", "msgpack")
+
+
+class Sender(Generic[T_contra]):
+    """The end of a channel that values are sent into.
+
+    Returns at once and connects when it is first needed. `Sender[int](pid)` says what is sent; the
+    other end checks that it expects the same.
+
+    Args:
+        remote: The process to send to.
+        name: Which of the channels to it.
+        codec: How values become bytes: `pickle`, `raw` (bytes only), `json` or `msgpack`.
+
+    Raises:
+        ChannelError: There is a Sender to this process of this name already, or the process is this
+            one.
+        ValueError: The codec is unknown.
+        InitError: `init()` was not called yet.
+    """
+
+    __slots__ = ("__weakref__", "_name", "_outlet", "_token", "_transport", "remote_pid")
+
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, item: Any) -> Typed:
+            return Typed(cls, item)
+
+    def __init__(
+        self, remote: Pid, *, name: str = "", codec: str = "pickle", _type: str = ""
+    ) -> None:
+        if codec not in CODECS:
+            raise ValueError(f"codec is one of {', '.join(CODECS)}, not {codec!r}")
+        here = context.current()
+        transport = here.transport
+        check_remote("Sender", remote, name, transport.pid)
+        with transport.lock:
+            transport.run_deferred()
+            peer = transport.peer(remote)
+            outlet = peer.outlets.get(name)
+            if outlet is None:
+                outlet = peer.outlets[name] = Outlet(here, peer, name)
+            assert isinstance(outlet, Outlet)
+            if outlet.owner is not None:
+                raise_in_use("Sender", "to", remote, name)
+            self._token = object()
+            outlet.open(self._token, _type, codec)
+        self.remote_pid = remote
+        self._name = name
+        self._outlet = outlet
+        self._transport = transport
+
+    @property
+    def name(self) -> str:
+        """The name of the channel."""
+        return self._name
+
+    def send(self, value: T_contra) -> Operation[None]:
+        """An operation that sends a value.
+
+        It takes the value when it starts: what becomes of it later is not seen by the receiver. It
+        is done when the value is in the channel's window, and waits while that is full.
+
+        Raises (when it runs):
+            SerializationError: The value cannot be encoded.
+            ProcessExited: The process at the other end is gone.
+            ChannelError: This Sender was closed.
+        """
+        return _Send(self, value)
+
+    def send_many(self, values: Iterable[T_contra]) -> Operation[None]:
+        """An operation that sends all values of an iterable, in order, for less than one by one.
+
+        Raises (when it runs):
+            ConstellationError: As `send`; its `sent` says how many values had gone.
+        """
+        return _SendMany(self, values)
+
+    def try_send(self, value: T_contra) -> None:
+        """Send a value if that needs no waiting.
+
+        Raises:
+            WouldBlock: It would.
+            ChannelError: As `send`.
+        """
+        send = _Send(self, value)
+        send._started = True
+        if not send._attempt():
+            send._abandon()
+            raise WouldBlock(f"the window of the channel to pid {self.remote_pid} is full")
+
+    def flush(self) -> Operation[None]:
+        """An operation that is done when the remote runtime has received all that was sent.
+
+        Raises (when it runs):
+            ProcessExited: The process at the other end is gone.
+        """
+        return _Flush(self)
+
+    def makefile(self) -> io.BufferedWriter:
+        """A binary file that writes into this channel of bytes. Closing it closes the channel."""
+        return io.BufferedWriter(SenderFile(self), 64 << 10)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Close the channel's end: the receiver is told, after everything that was sent."""
+        self._outlet.close(self._token)
+
+    def __enter__(self) -> Sender[T_contra]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Sender[T_contra]:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        outlet = getattr(self, "_outlet", None)  # none if the constructor raised
+        if outlet is not None and outlet.owner is self._token:
+            token = self._token
+            self._transport.defer(lambda: outlet.close_deferred(token))
+
+    def __repr__(self) -> str:
+        state = "" if self._outlet.owner is self._token else ", closed"
+        return f"<Sender to {self.remote_pid}{f' {self._name!r}' if self._name else ''}{state}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot pickle a Sender: a channel belongs to the process that made it")
+
+
+class _ToOutlet(Operation[None]):
+    """An operation of a Sender."""
+
+    __slots__ = ("_outlet", "_sender", "_waiter", "packed", "queued")
+
+    packed: Packed | None
+
+    def __init__(self, sender: Sender[Any]) -> None:
+        self._sender = sender
+        self._outlet = sender._outlet
+        self._waiter: Waiter | None = None
+        self.packed = None
+        self.queued = False
+        self._make(3)
+
+    def wake(self) -> None:
+        """It may be its turn."""
+        if self._waiter is not None:
+            self._waiter.notify()
+
+    def _waits(self) -> Waits:
+        return self._sender._transport.reactor
+
+    def _result(self) -> None:
+        return None
+
+    def _enlist(self, waiter: Waiter) -> bool:
+        self._waiter = waiter
+        return True
+
+    def _delist(self, waiter: Waiter) -> None:
+        self._waiter = None
+
+    def _abandon(self) -> None:
+        if self.queued:
+            self._outlet.withdraw(self)
+        self.packed = None
+
+    def _put(self, value: object) -> bool:
+        """Send a value, or see to it that it waits."""
+        if self.packed is None:
+            if self._outlet.owner is not self._sender._token:
+                raise ChannelError(f"{self._describe()}: the Sender is closed")
+            self.packed = self._outlet.put(value)
+            if self.packed is None:
+                return True
+        if self._outlet.admit(self):
+            self.packed = None
+            return True
+        return False
+
+
+class _Send(_ToOutlet):
+    __slots__ = ("_value",)
+
+    def __init__(self, sender: Sender[Any], value: object) -> None:
+        super().__init__(sender)
+        self._value = value
+
+    def _describe(self) -> str:
+        return f"send() to {self._sender.remote_pid}"
+
+    def _attempt(self) -> bool:
+        return self._put(self._value)
+
+
+class _SendMany(_ToOutlet):
+    __slots__ = ("_held", "_holds", "_iterator", "_sent", "_values")
+
+    def __init__(self, sender: Sender[Any], values: Iterable[object]) -> None:
+        super().__init__(sender)
+        self._values = values
+        self._iterator: Any = None
+        self._held: object = None
+        self._holds = False  # a value was taken from the iterator that is not sent yet
+        self._sent = 0
+
+    def _describe(self) -> str:
+        return f"send_many() to {self._sender.remote_pid}"
+
+    def _attempt(self) -> bool:
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self._values)
+            if self._holds:
+                if not self._put(self._held):
+                    return False
+                self._holds = False
+                self._held = None
+                self._sent += 1
+            for value in self._iterator:
+                if not self._put(value):
+                    self._held = value
+                    self._holds = True
+                    return False
+                self._sent += 1
+        except BaseException as error:
+            self._note(error)
+            raise
+        return True
+
+    def _block(self, timeout: float | None) -> None:
+        try:
+            super()._block(timeout)
+        except TimeoutError as error:
+            self._note(error)
+            raise
+
+    def _note(self, error: BaseException) -> None:
+        if isinstance(error, (ConstellationError, TimeoutError)):
+            error.sent = self._sent  # type: ignore[union-attr]
+
+
+class _Flush(_ToOutlet):
+    __slots__ = ("_number",)
+
+    def __init__(self, sender: Sender[Any]) -> None:
+        super().__init__(sender)
+        self._number: int | None = None
+
+    def _describe(self) -> str:
+        return f"flush() to {self._sender.remote_pid}"
+
+    def _attempt(self) -> bool:
+        if self._number is None:
+            self._number = self._outlet.flush_all()
+        return self._outlet.delivered(self._number)
+
+    def _enlist(self, waiter: Waiter) -> bool:
+        self._outlet.receipts.append(waiter)
+        return True
+
+    def _delist(self, waiter: Waiter) -> None:
+        self._outlet.receipts.remove(waiter)
+
+    def _abandon(self) -> None:
+        self._number = None
+
+
+def check_remote(handle: str, remote: Pid, name: str, own: Pid) -> None:
+    """Refuse what is no other process, or no name.
+
+    Raises:
+        TypeError: Of the wrong type.
+        ChannelError: The process is this one.
+    """
+    from constellation.pid import Pid as PidClass
+
+    if not isinstance(remote, PidClass):
+        raise TypeError(f"{handle}() takes the Pid of a process, not {remote!r}")
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a channel is a string, not {name!r}")
+    if name.startswith("\0"):
+        raise ValueError("names of channels that begin with a NUL are reserved")
+    if remote.key == own.key:
+        raise ChannelError(
+            f"{handle}() called with process's own pid. "
+            "A process cannot create a channel to itself."
+        )
+
+
+def raise_in_use(handle: str, direction: str, remote: Pid, name: str) -> None:
+    """Refuse a second handle.
+
+    Raises:
+        ChannelError: Always.
+    """
+    named = f" named {name!r}" if name else ""
+    raise ChannelError(
+        f"{handle}() called for pid {remote} "
+        f"when a {handle} {direction} this pid{named} already exists"
+    )

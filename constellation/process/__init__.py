@@ -1,0 +1,1 @@
+"""Processes: the program image, the zygote, the monitor, and what a fork runs."""

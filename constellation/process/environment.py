@@ -1,0 +1,68 @@
+"""The spawner's surroundings, for the process it spawns: as a difference from the image.
+
+Arguments, environment, import path and working directory are those of the spawner at the spawn. The
+new process has those of the program at `init()`, since it is a fork of it; what has changed since
+travels with the closure, and is applied before anything of that is unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import msgspec
+
+from constellation.process.image import Image, directory_identity, working_directory
+
+__all__ = ["apply", "difference"]
+
+
+class _Difference(msgspec.Struct, array_like=True):
+    """What is not as it was at `init()`; None and empty: it is."""
+
+    argv: list[str] | None
+    path: list[str] | None
+    cwd: str | None
+    set: dict[bytes, bytes]
+    unset: list[bytes]
+
+
+_decoder = msgspec.msgpack.Decoder(_Difference)
+
+
+def difference(image: Image) -> bytes:
+    """What of this process differs from the program at `init()`."""
+    old = image.environ
+    new = dict(os.environb)
+    changed = {} if new == old else {k: v for k, v in new.items() if old.get(k) != v}
+    argv = [str(each) for each in sys.argv]
+    path = [each for each in sys.path if isinstance(each, str)]
+    moved = directory_identity() != image.directory
+    found = _Difference(
+        argv=None if argv == image.argv else argv,
+        path=None if path == image.path else path,
+        cwd=working_directory() if moved else None,
+        set=changed,
+        unset=[name for name in old if name not in new],
+    )
+    return msgspec.msgpack.encode(found)
+
+
+def apply(data: bytes | bytearray | memoryview) -> None:
+    """Make this process's surroundings those of its spawner.
+
+    Raises:
+        OSError: The spawner's working directory cannot be entered.
+    """
+    found = _decoder.decode(data)
+    if found.argv is not None:
+        sys.argv[:] = found.argv
+    if found.path is not None:
+        sys.path[:] = found.path
+    for name in found.unset:
+        os.environb.pop(name, None)
+    for name, value in found.set.items():
+        if os.environb.get(name) != value:
+            os.environb[name] = value
+    if found.cwd is not None:
+        os.chdir(found.cwd)

@@ -1,0 +1,296 @@
+r"""Spawning: the side that asks for a process, and the new process's side.
+
+::
+
+    asked --Placed--> placed: the closure is on its way --Spawned--> spawned --attempt--> accepted
+      \--Refused--> refused
+
+The spawn has happened when the asker accepts it, in the thread or task that waits for it. Whatever
+ends the wait before that (a timeout, a cancellation, a lost `select`, the asker's death) leaves no
+process behind: the new one runs nothing before the bridge tells it that it was accepted.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import constellation.errors
+from constellation.channel.context import Context, current
+from constellation.channel.mailbox import Mailbox, Message
+from constellation.channel.payload import Buffer, dump_call, load_call
+from constellation.control.messages import Accept, Cancel, Ready, Spawn
+from constellation.errors import NoCapacity, SpawnError
+from constellation.operation import Operation, Waiter, Waits
+from constellation.process import environment
+from constellation.resources import RESOURCES_DEFAULT, Resources
+
+if TYPE_CHECKING:
+    from constellation.pid import Pid
+    from constellation.process.image import Image
+
+__all__ = ["receive", "spawn", "try_spawn"]
+
+_STREAM = "\0spawn"
+_requests = itertools.count(1)
+
+
+def spawn(
+    start: Callable[..., object],
+    /,
+    *args: Any,
+    resources: Resources | None = None,
+    **kwargs: Any,
+) -> Operation[Pid]:
+    """An operation that starts a new process and gives its Pid.
+
+    The new process runs `start(parent, *args, **kwargs)`, where `parent` is the Pid of this one,
+    and then exits with 0. It waits until the resources can be given.
+
+    Args:
+        start: A function, closure, bound method, `functools.partial`, or a coroutine function,
+        which
+            is run with `asyncio.run`.
+        args: For it.
+        resources: What the process needs; None: `RESOURCES_DEFAULT`.
+        kwargs: For it.
+
+    Raises (when it runs):
+        SerializationError: Something in it cannot be pickled; the text names the path to it.
+        NoCapacity: No node could ever give the resources.
+        SpawnError: The process could not be started.
+        InitError: `init()` was not called yet.
+    """
+    return _Spawn(start, args, kwargs, resources, wait=True)
+
+
+def try_spawn(
+    start: Callable[..., object],
+    /,
+    *args: Any,
+    resources: Resources | None = None,
+    **kwargs: Any,
+) -> Operation[Pid]:
+    """As `spawn`, but without waiting for room.
+
+    Raises (when it runs):
+        NoCapacity: No node has room now.
+        SpawnError: As `spawn`.
+    """
+    return _Spawn(start, args, kwargs, resources, wait=False)
+
+
+class _Spawn(Operation["Pid"]):
+    """What becomes of one request. Replies come with the transport's lock held."""
+
+    __slots__ = (
+        "_args",
+        "_context",
+        "_error",
+        "_kwargs",
+        "_parts",
+        "_pid",
+        "_ready",
+        "_request",
+        "_resources",
+        "_start_function",
+        "_wait_for_room",
+        "_waiter",
+    )
+
+    def __init__(
+        self,
+        start: Callable[..., object],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        resources: Resources | None,
+        *,
+        wait: bool,
+    ) -> None:
+        self._started = True  # silent if the next lines raise
+        self._context = current()
+        if not callable(start):
+            raise TypeError(f"spawn() takes something to call, not {start!r}")
+        if resources is not None and not isinstance(resources, Resources):
+            raise TypeError(f"resources is Resources(mem=..., cpu=...), not {resources!r}")
+        self._start_function = start
+        self._args = args
+        self._kwargs = kwargs
+        self._resources = RESOURCES_DEFAULT if resources is None else resources
+        self._wait_for_room = wait
+        self._waiter: Waiter | None = None
+        self._reset()
+        self._make(2)
+
+    def _reset(self) -> None:
+        self._request = 0
+        self._parts: list[Buffer] = []
+        self._pid: Pid | None = None
+        self._ready = False
+        self._error: SpawnError | None = None
+
+    # -- the operation
+
+    def _describe(self) -> str:
+        name = getattr(self._start_function, "__qualname__", repr(self._start_function))
+        return f"spawn() of {name}"
+
+    def _waits(self) -> Waits:
+        return self._context.transport.reactor
+
+    def _attempt(self) -> bool:
+        if not self._request:
+            self._ask()
+        transport = self._context.transport
+        with transport.lock:
+            if self._error is not None:
+                del transport.spawns[self._request]
+                raise self._error
+            if not self._ready:
+                return False
+            transport.tell(Accept(self._request))
+            del transport.spawns[self._request]
+            return True
+
+    def _result(self) -> Pid:
+        assert self._pid is not None
+        return self._pid
+
+    def _enlist(self, waiter: Waiter) -> bool:
+        self._waiter = waiter
+        return True
+
+    def _delist(self, waiter: Waiter) -> None:
+        self._waiter = None
+
+    def _abandon(self) -> None:
+        transport = self._context.transport
+        with transport.lock:
+            if transport.spawns.pop(self._request, None) is not None:
+                transport.tell(Cancel(self._request))
+        self._reset()
+
+    def _ask(self) -> None:
+        image: Any = self._context.image
+        call = dump_call(image, self._start_function, self._args, self._kwargs)
+        self._parts = [environment.difference(image), *call]
+        transport = self._context.transport
+        with transport.lock:
+            self._request = next(_requests)
+            transport.spawns[self._request] = self
+            needs = self._resources
+            transport.tell(
+                Spawn(self._request, int(needs.mem), float(needs.cpu), self._wait_for_room)
+            )
+
+    # -- the replies
+
+    def placed(self, pid: Pid) -> None:
+        """The process exists: send it the closure."""
+        if self._pid is not None:
+            return  # a repeated answer
+        self._pid = pid
+        transport = self._context.transport
+        peer = transport.peer(pid)
+        stream = peer.link.outbound(_STREAM)
+        stream.open("", "raw")
+        stream.push(self._parts, 1, sum(map(len, self._parts)))
+        stream.close()
+        self._parts = []
+        transport.transmit(peer)
+        transport.released(peer)
+
+    def spawned(self) -> None:
+        """The process has the closure."""
+        self._ready = True
+        self._wake()
+
+    def refused(self, kind: str, message: str) -> None:
+        """There will be no process."""
+        error = getattr(constellation.errors, kind, SpawnError)
+        if not issubclass(error, SpawnError):
+            error = SpawnError
+        if error is NoCapacity and not message:
+            message = "no room for the process"
+        self._error = error(message)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            self._waiter.notify()
+
+
+class _Reception(Operation["list[Buffer]"]):
+    """In a new process: done when it has its closure and was accepted."""
+
+    __slots__ = ("_context", "_go", "_mailbox", "_parts", "_waiter")
+
+    def __init__(self, context: Context, mailbox: Mailbox) -> None:
+        self._started = False
+        self._context = context
+        self._mailbox = mailbox
+        self._parts: list[Buffer] | None = None
+        self._go = False
+        self._waiter: Waiter | None = None
+
+    def _describe(self) -> str:
+        return "starting"
+
+    def _waits(self) -> Waits:
+        return self._context.transport.reactor
+
+    def _attempt(self) -> bool:
+        transport = self._context.transport
+        with transport.lock:
+            if self._parts is None:
+                message = next((m for m in self._mailbox.items if isinstance(m, Message)), None)
+                if message is None:
+                    return False
+                self._parts = message.parts
+                assert message.inbound is not None
+                message.inbound.consumed(message.weight)
+                self._mailbox.items.clear()
+                self._mailbox.owner = None
+                transport.acknowledge(self._mailbox.peer)
+                transport.tell(Ready())
+            return self._go
+
+    def _result(self) -> list[Buffer]:
+        assert self._parts is not None
+        return self._parts
+
+    def go(self) -> None:
+        """The spawn was accepted."""
+        self._go = True
+        if self._waiter is not None:
+            self._waiter.notify()
+
+    def _enlist(self, waiter: Waiter) -> bool:
+        self._waiter = waiter
+        self._mailbox.waiters.append(waiter)
+        return True
+
+    def _delist(self, waiter: Waiter) -> None:
+        self._waiter = None
+        self._mailbox.waiters.remove(waiter)
+
+
+def receive(context: Context, image: Image, parent: Pid) -> Callable[[], object]:
+    """In a new process: wait for what it was spawned for.
+
+    Returns:
+        What to call.
+    """
+    transport = context.transport
+    with transport.lock:
+        peer = transport.peer(parent)
+        mailbox = transport.inlet(peer, _STREAM)
+        assert isinstance(mailbox, Mailbox)
+        mailbox.owner = object()
+        reception = _Reception(context, mailbox)
+        transport.on_go = reception.go
+    difference, *call = reception.block()
+    environment.apply(difference)
+    start, args, kwargs = load_call(call, image)
+    return lambda: start(parent, *args, **kwargs)

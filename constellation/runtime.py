@@ -1,0 +1,244 @@
+"""`init()`: where a program becomes a supervised one, and which role this process has after it.
+
+The process that calls `init()` becomes the bridge, its child the zygote. Every process of the
+program, the initial one first, is a fork of the zygote by way of a monitor; the initial one returns
+from `init()`, a spawned one runs what it was spawned for. This module wires the pieces, and holds
+the only global state of the library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import gc
+import json
+import os
+import socket
+import sys
+import threading
+import warnings
+from dataclasses import dataclass
+from typing import NoReturn
+
+import msgspec
+
+from constellation.bridge import native
+from constellation.channel import context
+from constellation.channel.mailbox import Mailbox
+from constellation.control.messages import ToProcess
+from constellation.control.stream import MessageStream
+from constellation.errors import InitError, SettingsError
+from constellation.pid import Pid
+from constellation.process import descriptors, entry, leave, spawn, system, zygote
+from constellation.process.identity import Identity
+from constellation.process.image import Image
+from constellation.process.origin import Origin
+from constellation.process.writers import Writers
+from constellation.resources import RESOURCES_DEFAULT, Resources
+from constellation.settings import Settings
+from constellation.transport import leaving
+from constellation.transport.transport import Transport
+from constellation.version import VERSION
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Runtime:
+    """What a process of a program is made of.
+
+    Attributes:
+        identity: Who it is.
+        image: What every process of the program has without being sent it.
+        transport: Its connections to the others.
+        linger: The most seconds that it waits, when it leaves, for what it sent to be received.
+        writers: The file objects that existed at `init()`.
+    """
+
+    identity: Identity
+    image: Image
+    transport: Transport
+    linger: float | None
+    writers: Writers
+
+    def leave(self) -> None:
+        """See that everything this process sent is received, before it ends."""
+        self.writers.flush()
+        if self.identity.parent is not None:
+            self.writers.close_wrappers()
+        for line in leaving.leave(self.transport, self.linger):
+            print(f"constellation: {line}", file=sys.stderr)
+
+
+_runtime: Runtime | None = None
+
+
+def current() -> Runtime:
+    """The runtime of this process.
+
+    Raises:
+        InitError: `init()` was not called yet.
+    """
+    if _runtime is None:
+        raise InitError("call constellation.init() first, early in main()")
+    return _runtime
+
+
+def pid() -> Pid:
+    """The Pid of this process.
+
+    Raises:
+        InitError: `init()` was not called yet.
+    """
+    return current().identity.pid
+
+
+def resources() -> Resources:
+    """The resources that this process was given.
+
+    Raises:
+        InitError: `init()` was not called yet.
+    """
+    return current().identity.resources
+
+
+def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = None) -> None:
+    """Freeze the program image, and go on as the program's initial process.
+
+    Call it once, early in `main()`, before threads, child processes or an event loop are started.
+    Everything after it happens in a supervised process, whose output and end the command shows.
+
+    Args:
+        resources: What the initial process needs.
+        linger: The most seconds that a process waits, when it leaves, for what it sent and was
+            not yet received. None: until it is received or its reader is known to be gone.
+
+    Raises:
+        InitError: It was called before, or not early enough; the text says what is in the way.
+    """
+    if _runtime is not None:
+        raise InitError("init() was called before in this program; it is called once")
+    if not isinstance(resources, Resources):
+        raise TypeError(f"init() takes Resources(mem=..., cpu=...), not {resources!r}")
+    if linger is not None and not linger >= 0:
+        raise ValueError(f"linger is a number of seconds or None, not {linger!r}")
+    settings = _settings()
+    if settings.version:
+        print(f"constellation-lib {VERSION}")
+        sys.exit(0)
+    if settings.recce:
+        print(json.dumps({"mem": int(resources.mem), "cpu": float(resources.cpu)}))
+        sys.exit(0)
+    _check()
+    image = Image.capture()
+    writers = _flush()
+    system.raise_descriptor_limit()
+    directory = descriptors.make_runtime_directory()
+    gc.collect()
+    ours, theirs = socket.socketpair()
+    launcher = os.getpid()
+    origin = Origin()
+    gc.freeze()
+    try:
+        child = _fork()
+    except OSError as error:
+        gc.unfreeze()
+        origin.resume()
+        ours.close()
+        theirs.close()
+        descriptors.remove_runtime_directory(directory)
+        raise InitError(f"init() cannot start a process: {error.strerror}") from error
+    if child:
+        theirs.close()
+        native.run(native.Program(ours, child, directory, settings, resources, origin))
+    ours.close()
+    identity = zygote.run(theirs, directory, origin, launcher)
+    _enter(identity, image, origin, writers, linger)
+
+
+def _enter(
+    identity: Identity, image: Image, origin: Origin, writers: Writers, linger: float | None
+) -> None:
+    """In a process of the user's. Returns in the initial one only."""
+    global _runtime
+    entry.adapt(identity, origin)
+    transport = _connect(identity)
+    context.install(context.Context(transport, image))
+    runtime = _runtime = Runtime(identity, image, transport, linger, writers)
+    # Registered first, so it runs last: what the user registers may still use channels.
+    atexit.register(runtime.leave)
+    if identity.parent is not None:
+        _work(runtime, identity.parent, origin)
+    origin.resume()
+
+
+def _connect(identity: Identity) -> Transport:
+    listener = socket.socket(fileno=identity.listener)
+    control: MessageStream[ToProcess] = MessageStream(
+        socket.socket(fileno=identity.control), msgspec.msgpack.Decoder(ToProcess)
+    )
+    transport = Transport(identity.pid, listener, control, inlet=Mailbox)
+    transport.start()
+    return transport
+
+
+def _work(runtime: Runtime, parent: Pid, origin: Origin) -> NoReturn:
+    """In a spawned process: run what it was spawned for, and leave."""
+
+    def receive_and_run() -> object:
+        # In here, since a signal that came before is delivered now.
+        origin.resume()
+        return spawn.receive(context.current(), runtime.image, parent)()
+
+    leave.run(receive_and_run)
+
+
+def _settings() -> Settings:
+    try:
+        return Settings.from_environment(os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def _check() -> None:
+    """Refuse to fork where a fork would break the program."""
+    others = [
+        thread.name for thread in threading.enumerate() if thread is not threading.current_thread()
+    ]
+    if others or len(sys._current_frames()) > 1:
+        names = ", ".join(map(repr, others)) or "a thread unknown to the threading module"
+        raise InitError(
+            f"init() forks, so no other Python thread may run, but {names} does: "
+            "call init() before threads are started"
+        )
+    if asyncio._get_running_loop() is not None:
+        raise InitError(
+            "init() forks, so it cannot be called inside a running event loop: "
+            "call it before asyncio.run()"
+        )
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    spared = getattr(getattr(tracker, "_resource_tracker", None), "_pid", None)
+    children = [child for child in system.children() if child != spared]
+    if children:
+        raise InitError(
+            "init() forks, so there may be no child process, neither running nor unwaited for, "
+            f"but there is {', '.join(map(str, children))}: "
+            "call init() before child processes are started, or wait for them"
+        )
+
+
+def _flush() -> Writers:
+    """Write out whatever is buffered, since each fork would have a copy of it."""
+    descriptors.open_standard_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    writers = Writers()
+    system.flush_c_streams()
+    return writers
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Threads of native libraries are fine; Python's own ones there are none.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
