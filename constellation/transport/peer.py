@@ -130,7 +130,9 @@ class Peer:
         """What it should have received and did not, as a line for people; empty if all is well."""
         # Who leaves in order has read what it wanted.
         orderly = self.left or (self.status is not None and self.status.success)
-        count = 0 if orderly else sum(self.link.undelivered.values())
+        lost = {} if orderly else self.link.undelivered
+        # What is reserved is ours to care for.
+        count = sum(number for name, number in lost.items() if not name.startswith("\0"))
         if not count:
             return ""
         why = "has exited" if self.exit_known else "did not receive them in time"
