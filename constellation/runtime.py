@@ -8,7 +8,6 @@ the only global state of the library.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import gc
 import json
@@ -69,6 +68,7 @@ class Runtime:
 
 
 _runtime: Runtime | None = None
+_decoder = msgspec.msgpack.Decoder(ToProcess)
 
 
 def current() -> Runtime:
@@ -167,17 +167,14 @@ def _enter(
     atexit.register(runtime.leave)
     if identity.parent is not None:
         _work(runtime, identity.parent, origin)
+    transport.start()
     origin.resume()
 
 
 def _connect(identity: Identity) -> Transport:
     listener = socket.socket(fileno=identity.listener)
-    control: MessageStream[ToProcess] = MessageStream(
-        socket.socket(fileno=identity.control), msgspec.msgpack.Decoder(ToProcess)
-    )
-    transport = Transport(identity.pid, listener, control, inlet=Mailbox)
-    transport.start()
-    return transport
+    control = MessageStream(socket.socket(fileno=identity.control), _decoder)
+    return Transport(identity.pid, listener, control, inlet=Mailbox)
 
 
 def _work(runtime: Runtime, parent: Pid, origin: Origin) -> NoReturn:
@@ -210,7 +207,8 @@ def _check() -> None:
             f"init() forks, so no other Python thread may run, but {names} does: "
             "call init() before threads are started"
         )
-    if asyncio._get_running_loop() is not None:
+    loops = sys.modules.get("asyncio")  # a loop runs only where somebody imported it
+    if loops is not None and loops._get_running_loop() is not None:
         raise InitError(
             "init() forks, so it cannot be called inside a running event loop: "
             "call it before asyncio.run()"

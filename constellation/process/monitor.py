@@ -91,23 +91,25 @@ def run(task: Task) -> Identity:
         In the user's process only: its identity. In the monitor it never returns.
     """
     monitor = os.getpid()
-    wakeup = Wakeup()
-    control = socket.socket(fileno=task.control)
-    stream: MessageStream[ToMonitor] = MessageStream(control, _decoder)
+    # The process first: what the monitor needs it can make while the process is already on its way.
     try:
         pipes = os.pipe(), os.pipe()
         child = os.fork()
     except OSError as error:
+        stream = _stream(task)
         with contextlib.suppress(ConnectionError):
             stream.send(Failed("SpawnError", f"cannot start a process: {error.strerror}"))
         os._exit(1)
     if child:
-        _watch_over(child, task, stream, wakeup, pipes)
-    wakeup.close()
-    stream.close()
+        _watch_over(child, task, _stream(task), Wakeup(), pipes)
+    os.close(task.control)
     os.close(task.lifeline)
     _become_process(task, pipes, monitor)
     return task.identity
+
+
+def _stream(task: Task) -> MessageStream[ToMonitor]:
+    return MessageStream(socket.socket(fileno=task.control), _decoder)
 
 
 def _become_process(

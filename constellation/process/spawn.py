@@ -29,6 +29,7 @@ from constellation.resources import RESOURCES_DEFAULT, Resources
 if TYPE_CHECKING:
     from constellation.pid import Pid
     from constellation.process.image import Image
+    from constellation.transport.transport import Transport
 
 __all__ = ["receive", "spawn", "try_spawn"]
 
@@ -221,76 +222,103 @@ class _Spawn(Operation["Pid"]):
             self._waiter.notify()
 
 
-class _Reception(Operation["list[Buffer]"]):
-    """In a new process: done when it has its closure and was accepted."""
+class _FromSpawner(Operation[None]):
+    """In a new process: what it waits for before it runs."""
 
-    __slots__ = ("_context", "_go", "_mailbox", "_parts", "_waiter")
+    __slots__ = ("_transport", "_waiter")
 
-    def __init__(self, context: Context, mailbox: Mailbox) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._started = False
-        self._context = context
-        self._mailbox = mailbox
-        self._parts: list[Buffer] | None = None
-        self._go = False
+        self._transport = transport
         self._waiter: Waiter | None = None
 
     def _describe(self) -> str:
         return "starting"
 
     def _waits(self) -> Waits:
-        return self._context.transport.reactor
+        return self._transport.reactor
 
-    def _attempt(self) -> bool:
-        transport = self._context.transport
-        with transport.lock:
-            if self._parts is None:
-                message = next((m for m in self._mailbox.items if isinstance(m, Message)), None)
-                if message is None:
-                    return False
-                self._parts = message.parts
-                assert message.inbound is not None
-                message.inbound.consumed(message.weight)
-                self._mailbox.items.clear()
-                self._mailbox.owner = None
-                transport.acknowledge(self._mailbox.peer)
-                transport.tell(Ready())
-            return self._go
-
-    def _result(self) -> list[Buffer]:
-        assert self._parts is not None
-        return self._parts
-
-    def go(self) -> None:
-        """The spawn was accepted."""
-        self._go = True
-        if self._waiter is not None:
-            self._waiter.notify()
+    def _result(self) -> None:
+        return None
 
     def _enlist(self, waiter: Waiter) -> bool:
         self._waiter = waiter
-        self._mailbox.waiters.append(waiter)
         return True
 
     def _delist(self, waiter: Waiter) -> None:
         self._waiter = None
+
+
+class _Closure(_FromSpawner):
+    """Done when the closure has come."""
+
+    __slots__ = ("_mailbox", "parts")
+
+    def __init__(self, transport: Transport, mailbox: Mailbox) -> None:
+        super().__init__(transport)
+        self._mailbox = mailbox
+        self.parts: list[Buffer] = []
+
+    def _attempt(self) -> bool:
+        mailbox = self._mailbox
+        with self._transport.lock:
+            message = next((item for item in mailbox.items if isinstance(item, Message)), None)
+            if message is None:
+                return False
+            assert message.inbound is not None
+            message.inbound.consumed(message.weight)
+            self.parts = message.parts
+            mailbox.items.clear()
+            mailbox.owner = None
+            self._transport.acknowledge(mailbox.peer)
+            self._transport.tell(Ready())
+            return True
+
+    def _enlist(self, waiter: Waiter) -> bool:
+        self._mailbox.waiters.append(waiter)
+        return True
+
+    def _delist(self, waiter: Waiter) -> None:
         self._mailbox.waiters.remove(waiter)
 
 
+class _Acceptance(_FromSpawner):
+    """Done when the spawner has accepted this process."""
+
+    __slots__ = ("_accepted",)
+
+    def __init__(self, transport: Transport) -> None:
+        super().__init__(transport)
+        self._accepted = False
+
+    def go(self) -> None:
+        """It has. The lock is held."""
+        self._accepted = True
+        if self._waiter is not None:
+            self._waiter.notify()
+
+    def _attempt(self) -> bool:
+        return self._accepted
+
+
 def receive(context: Context, image: Image, parent: Pid) -> Callable[[], object]:
-    """In a new process: wait for what it was spawned for.
+    """In a new process: wait for what it was spawned for. Starts the transport.
 
     Returns:
         What to call.
     """
     transport = context.transport
+    acceptance = _Acceptance(transport)
     with transport.lock:
-        peer = transport.peer(parent)
-        mailbox = transport.inlet(peer, _STREAM)
+        mailbox = transport.inlet(transport.peer(parent), _STREAM)
         assert isinstance(mailbox, Mailbox)
         mailbox.owner = object()
-        reception = _Reception(context, mailbox)
-        transport.on_go = reception.go
-    difference, *call = reception.block()
+        transport.on_go = acceptance.go
+    closure = _Closure(transport, mailbox)
+    closure.block()
+    transport.start()  # while the bridge and the spawner agree
+    acceptance.block()
+    difference, *call = closure.parts
     environment.apply(difference)
     start, args, kwargs = load_call(call, image)
     return lambda: start(parent, *args, **kwargs)

@@ -176,7 +176,7 @@ class Reactor:
         self._thread = threading.Thread(target=self._run, name="constellation-io", daemon=True)
 
     def watch(self, fd: int) -> None:
-        """Add a descriptor whose input the service handles. Call before ``start``."""
+        """Add a descriptor whose input the service handles."""
         self._inner.add(fd)
 
     def unwatch(self, fd: int) -> None:
@@ -192,7 +192,8 @@ class Reactor:
         with self.lock:
             self._stopping = True
             self._io_wakeup.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         for closable in (self._outer, self._inner, self._lead_wakeup, self._io_wakeup):
             closable.close()
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 if TYPE_CHECKING:
     from constellation.wire.frames import Buffer
@@ -71,9 +70,6 @@ class Router:
         # close over ipc (libzmq issue 4660), and a full route would need a retry.
         router.setsockopt(zmq.SNDHWM, 0)
         router.setsockopt(zmq.RCVHWM, 0)
-        # Says which routes ended, and that all that came over them was read before.
-        self._monitor = router.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self._monitor.setsockopt(zmq.LINGER, 0)
         if listener is not None:
             router.setsockopt(zmq.USE_FD, listener.detach())
             router.bind(endpoint)
@@ -81,7 +77,10 @@ class Router:
         self._dialled: dict[str, bytes] = {}  # endpoint -> route
         self._counter = itertools.count(1)
         self.fd = int(router.getsockopt(zmq.FD))
-        self.monitor_fd = int(self._monitor.getsockopt(zmq.FD))
+        # Says which of the dialled routes ended, and that all that came over them was read before.
+        # Made with the first of them: most processes never dial.
+        self._monitor: zmq.Socket[bytes] | None = None
+        self.monitor_fd = -1
         # A signal handler may raise between the parts of a message; then the rest is to be given or
         # taken before the next one, and the protocol mends the loss.
         self._sending = False
@@ -91,10 +90,13 @@ class Router:
         self._get: Callable[[int], int] = fast.get
         self._send = fast.send
         self._receive = fast.recv
-        self._get_monitor: Callable[[int], int] = self._monitor.get  # type: ignore[assignment]
 
     def dial(self, key: bytes, endpoint: str) -> bytes:
         """Open a route to a peer. Returns at once; what is sent leaves when it is connected."""
+        if self._monitor is None:
+            self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            self._monitor.setsockopt(zmq.LINGER, 0)
+            self.monitor_fd = int(self._monitor.getsockopt(zmq.FD))
         route = b"O" + key + next(self._counter).to_bytes(6, "big")
         self._socket.setsockopt(zmq.CONNECT_ROUTING_ID, route)
         self._socket.connect(endpoint)
@@ -155,15 +157,18 @@ class Router:
 
     def disconnected(self) -> Iterator[bytes]:
         """The routes opened by ``dial`` that ended since the last call."""
-        while self._get_monitor(_EVENTS) & _POLLIN:
-            message = parse_monitor_message(self._monitor.recv_multipart(_NOBLOCK))
-            route = self._dialled.get(message["endpoint"].decode(errors="replace"))
+        monitor = self._monitor
+        while monitor is not None and int(monitor.get(_EVENTS)) & _POLLIN:
+            # The event's number and value, which are known, and its endpoint.
+            _, endpoint = monitor.recv_multipart(_NOBLOCK)
+            route = self._dialled.get(endpoint.decode(errors="replace"))
             if route is not None:
                 yield route
 
     def close(self) -> None:
         """Close the socket and the context; takes at most the linger time."""
-        self._socket.disable_monitor()
-        self._monitor.close(0)
+        if self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(0)
         self._socket.close(_LINGER_MS)
         self._context.term()

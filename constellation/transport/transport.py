@@ -111,7 +111,7 @@ class Transport:
         self._make_inlet = inlet
         self.reactor = Reactor(self._service, self._flush, self._next_timer)
         self.lock = self.reactor.lock
-        for fd in (self._router.fd, self._router.monitor_fd, self._control_fd):
+        for fd in (self._router.fd, self._control_fd):
             self.reactor.watch(fd)
         # Guarded by the reactor's lock:
         self.peers: dict[bytes, Peer] = {}
@@ -357,7 +357,10 @@ class Transport:
     def _choose_route(self, peer: Peer, now: float) -> None:
         peer.route = next(iter(peer.routes - peer.down), None)
         if peer.route is None:
+            monitored = self._router.monitor_fd
             peer.route = self._router.dial(peer.pid.key, peer.pid.endpoint)
+            if monitored < 0:
+                self.reactor.watch(self._router.monitor_fd)
             peer.routes.add(peer.route)
         peer.link.route_up(now)
 
