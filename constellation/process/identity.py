@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from constellation.pid import Pid
 from constellation.resources import Resources
+from constellation.units import Cpu, Mem
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,8 @@ class Identity:
     Attributes:
         pid: Its Pid, which others could connect to before it ran.
         parent: The Pid of the process that spawned it; None for the initial process.
-        resources: What it was given.
+        mem: The bytes of memory that it was given.
+        cpu: The cores that it was given.
         directory: The program's runtime directory, where the sockets are.
         listener: The descriptor of its bound and listening socket.
         control: The descriptor of its control stream, whose other end the bridge holds.
@@ -23,7 +25,13 @@ class Identity:
 
     pid: Pid
     parent: Pid | None
-    resources: Resources
+    mem: int
+    cpu: float
     directory: str
     listener: int
     control: int
+
+    @property
+    def resources(self) -> Resources:
+        """What it was given. Made when it is asked for: few processes do."""
+        return Resources(mem=Mem(self.mem), cpu=Cpu(self.cpu))

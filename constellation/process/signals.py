@@ -40,6 +40,7 @@ class Handlers:
 
     def __init__(self) -> None:
         self._handlers: dict[int, Any] = {}
+        self._changed: list[int] = []  # those that are not as the program had them
         for number in signal.valid_signals():
             handler = signal.getsignal(number)
             # None: installed by C code (faulthandler), which works in every fork.
@@ -60,12 +61,12 @@ class Handlers:
             new = wanted.get(number, signal.SIG_DFL if callable(handler) else handler)
             if new is not handler:
                 signal.signal(number, new)
+                self._changed.append(number)
 
     def restore(self) -> None:
         """Give the program's handlers back, in a process of the user's."""
-        for number, handler in self._handlers.items():
-            if signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
+        for number in self._changed:
+            signal.signal(number, self._handlers[number])
         signal.set_wakeup_fd(self._wakeup)
 
 

@@ -35,8 +35,6 @@ from constellation.process import descriptors, monitor, signals, system
 from constellation.process.identity import Identity
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
-from constellation.resources import Resources
-from constellation.units import Cpu, Mem
 
 _RESCAN = 0.02
 _ORPHAN_LIMIT = 1.0
@@ -253,7 +251,8 @@ def _identity(fork: Fork, directory: str, listener: int, control: int) -> Identi
     return Identity(
         pid=Pid(fork.key, fork.endpoint),
         parent=parent,
-        resources=Resources(mem=Mem(fork.mem), cpu=Cpu(fork.cpu)),
+        mem=fork.mem,
+        cpu=fork.cpu,
         directory=directory,
         listener=listener,
         control=control,
