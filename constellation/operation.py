@@ -61,7 +61,7 @@ class Operation(Generic[T_co]):
 
     _code: CodeType
     _lasti: int
-    _started: bool
+    _started: bool | None  # None: it was, and has done nothing; it may be again
 
     def block(self, timeout: float | None = None) -> T_co:
         """Run the operation from ordinary code and give its result.
@@ -114,7 +114,7 @@ class Operation(Generic[T_co]):
         return self._code.co_firstlineno
 
     def __del__(self) -> None:
-        if not getattr(self, "_started", True):
+        if getattr(self, "_started", True) is False:
             warnings.warn_explicit(
                 f"{self._describe()} was never awaited nor blocked on",
                 RuntimeWarning,
@@ -198,7 +198,7 @@ class _Combined(Operation[T_co]):
                 begun.append(operation)
         except RuntimeError:
             for operation in begun:
-                operation._started = False
+                operation._started = None
             raise
 
     def _try(self, index: int) -> bool:
@@ -215,7 +215,7 @@ class _Combined(Operation[T_co]):
         for index, operation in enumerate(self._operations):
             if index not in used and operation._started:
                 operation._abandon()
-                operation._started = False
+                operation._started = None
 
     def _abandon(self) -> None:
         self._release()
@@ -276,7 +276,7 @@ class _Join(_Combined["list[Any]"]):
         for index in done:
             operation = self._operations[index]
             if operation._undo():
-                operation._started = False
+                operation._started = None
 
     def _result(self) -> list[Any]:
         return [operation._result() for operation in self._operations]

@@ -134,7 +134,12 @@ def write(directory: Path, source: str, name: str = "program.py") -> Path:
 
 def environment(**settings: str) -> dict[str, str]:
     """The environment of a command: this one, where the library is found, with these settings."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": ""}
+    environ = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONFAULTHANDLER": "",
+        "PYTHONUNBUFFERED": "",
+    }
     return {name: value for name, value in {**environ, **settings}.items() if value}
 
 

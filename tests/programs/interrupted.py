@@ -1,0 +1,5 @@
+# case: {"err~": "Traceback .*KeyboardInterrupt", "exit": "SIGINT", "code": 130}
+from constellation import init
+
+init()
+raise KeyboardInterrupt

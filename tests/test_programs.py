@@ -1,0 +1,68 @@
+"""The programs in tests/programs/, each of which says at its top what is to come of it.
+
+Every line that begins with `# case:` is one, a JSON object of
+
+- `args`, `stdin`, `env`: how the command is run;
+- `out`, `err`: what the initial process writes, as text or as {"size": ..., "sha256": ...};
+- `err~`: a regular expression that its standard error matches;
+- `children`: the same, and `exit`, of the processes that it spawns, in order;
+- `exit`: how the initial process ends, and `code`: what the command exits with (default: 0).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import programs
+import pytest
+
+PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
+
+
+def cases() -> list[Any]:
+    found = []
+    for path in PROGRAMS:
+        lines = [line for line in path.read_text().splitlines() if line.startswith("# case:")]
+        assert lines, f"{path} says nothing of what is to come of it"
+        for index, line in enumerate(lines):
+            found.append(pytest.param(path, json.loads(line[7:]), id=f"{path.stem}-{index}"))
+    return found
+
+
+def check(written: bytes, expected: str | dict[str, Any]) -> None:
+    if isinstance(expected, str):
+        assert written.decode() == expected
+    else:
+        assert len(written) == expected["size"]
+        assert hashlib.sha256(written).hexdigest() == expected["sha256"]
+
+
+def check_node(node: programs.Node, case: dict[str, Any]) -> None:
+    if "out" in case:
+        check(node.out, case["out"])
+    if "err~" in case:
+        assert re.search(case["err~"], node.err.decode(), re.DOTALL), node.err.decode()
+    else:
+        check(node.err, case.get("err", ""))
+    if "exit" in case:
+        assert node.end == case["exit"]
+    children = case.get("children", [])
+    assert len(node.children) == len(children)
+    for child, expected in zip(node.children, children, strict=True):
+        check_node(child, expected)
+
+
+@pytest.mark.parametrize(("path", "case"), cases())
+def test_program(path: Path, case: dict[str, Any]) -> None:
+    done = programs.run(
+        path,
+        *case.get("args", ()),
+        stdin=case.get("stdin", "").encode(),
+        **case.get("env", {}),
+    )
+    assert done.code == case.get("code", 0), done.err.decode()
+    check_node(done.tree, case)
