@@ -123,6 +123,11 @@ class FunctionReducer:
             restore_function,
         )
 
+    def forget(self) -> None:
+        """Lets go of the globals of the functions reduced so far, which are kept alive by this."""
+        if self._namespaces:
+            self._namespaces.clear()
+
     def globals_of(self, function: FunctionType) -> tuple[dict[str, object], dict[str, object]]:
         """The globals that a function names: all, and those of them that travel with it."""
         namespace = function.__globals__

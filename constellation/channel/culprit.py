@@ -80,7 +80,7 @@ class _Probe(ImagePickler):
     def _function(self, function: FunctionType) -> Iterator[Step]:
         for name, value in captured(function).items():
             yield f".{name}", value
-        if self._image is not None:
+        if self._functions is not None:
             for name, value in self._functions.globals_of(function)[1].items():
                 yield f".{name}", value
         yield from _children_of_container(function.__defaults__ or (), ".__defaults__")
@@ -111,6 +111,31 @@ def unpicklable(
     """
     probe = _Probe(image, spawning=spawning)
     return _explain(roots, error, probe.attempt, probe.children, probe.enter)
+
+
+def uncallable(
+    start: Callable[..., object],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    error: Exception,
+    image: ImageRecord | None,
+) -> SerializationError:
+    """Explains why a call of a new process could not be pickled."""
+    roots: list[Step] = []
+    if type(start) is partial:
+        roots += [(f"partial.args[{index}]", value) for index, value in enumerate(start.args)]
+        roots += [(f"partial.keywords[{name!r}]", v) for name, v in start.keywords.items()]
+        start = start.func
+    roots.append((call_name(start), start))
+    roots += [(f"args[{index}]", value) for index, value in enumerate(args)]
+    roots += [(f"kwargs[{name!r}]", value) for name, value in kwargs.items()]
+    return unpicklable(roots, error, image, spawning=True)
+
+
+def call_name(start: Callable[..., object]) -> str:
+    """What people call a callable: its name, without where it was defined."""
+    name = getattr(start, "__name__", None)
+    return name if isinstance(name, str) else type(start).__name__
 
 
 def unencodable(

@@ -31,8 +31,9 @@ PROTOCOL = 5
 Buffer = bytes | bytearray | memoryview
 
 # What a pickle contains that names objects of `__main__`: only for those does the image matter.
-_MAIN = b"\x8c\x08__main__"
-_RECORDED = b"\x8c\x08recorded"
+_MAIN = b"__main__"
+_RECORDED = b"recorded__main__"
+_UNDERSCORE = ord("_")
 
 
 class Output(Protocol):
@@ -68,20 +69,26 @@ class ImagePickler(cloudpickle.CloudPickler):  # type: ignore[misc]
     ) -> None:
         super().__init__(output, protocol=PROTOCOL, buffer_callback=buffer_callback)
         self._image = image
-        if image is not None:
-            self._functions = FunctionReducer(image, spawning=spawning)
+        self._functions = None if image is None else FunctionReducer(image, spawning=spawning)
+
+    def forget(self) -> None:
+        """Lets go of what only matters within one pickle. To be called now and then."""
+        if self._functions is not None:
+            self._functions.forget()
+        if self.globals_ref:
+            self.globals_ref.clear()
 
     def reducer_override(self, obj: Any) -> Any:
         """Says how an object is pickled; the built-in types never get here."""
-        image = self._image
-        if image is None:
+        image, functions = self._image, self._functions
+        if image is None or functions is None:
             return super().reducer_override(obj)
         name = image.names.get(id(obj))
         if name is not None:
-            return NotImplemented if image.plain(name) else (recorded, (name,))
+            return NotImplemented if image.plain(name) else (recorded__main__, (name,))
         kind = type(obj)
         if kind is FunctionType:
-            return NotImplemented if image.found(obj) else self._functions.function(obj)
+            return NotImplemented if image.found(obj) else functions.function(obj)
         if issubclass(kind, type):
             return self._class(image, obj)
         if kind is CellType:
@@ -126,20 +133,23 @@ class ImageUnpickler(pickle.Unpickler):
                     return self._image.recorded(global_name)
                 except KeyError:
                     pass  # not recorded, so by the name that it has now
-            elif global_name == "recorded" and module_name == __name__:
+            elif global_name == "recorded__main__" and module_name == __name__:
                 return self._image.recorded
         return super().find_class(module_name, global_name)
 
 
 def needs_image(pickles: bytes, image: ImageRecord | None) -> bool:
     """Whether plain `pickle.loads` might resolve a name in these pickles otherwise."""
-    if image is None:
+    # Looking for one byte is many times faster than looking for more.
+    if _UNDERSCORE not in pickles or image is None or _MAIN not in pickles:
         return False
-    return _RECORDED in pickles or (_MAIN in pickles and image.rebound())
+    return _RECORDED in pickles or image.rebound()
 
 
-def recorded(name: str) -> NoReturn:
+def recorded__main__(name: str) -> NoReturn:
     """Stands in pickles for the `recorded` of the reader's image; see `ImageUnpickler`.
+
+    Its name has `__main__` in it so that whoever looks for that finds this too.
 
     Raises:
         pickle.UnpicklingError: Always: whoever calls this has no image.

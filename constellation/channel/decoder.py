@@ -1,0 +1,119 @@
+"""The parts of messages to values: the other side of `encoder`."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from constellation.channel.layout import (
+    START_OF_ONE,
+    Buffer,
+    Joined,
+    lengths_of_small,
+    unpack_large,
+)
+from constellation.channel.pickling import ImageUnpickler, needs_image
+from constellation.errors import SerializationError
+
+if TYPE_CHECKING:
+    from constellation.channel.byvalue import ImageRecord
+
+__all__ = ["Decoder", "Undecodable"]
+
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "raw": bytes,
+    "json": msgspec.json.decode,
+    "msgpack": msgspec.msgpack.decode,
+}
+
+
+class Undecodable:
+    """Stands for a value that could not be decoded, until it is received.
+
+    Attributes:
+        error: What to raise then; its cause is what decoding raised.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: SerializationError) -> None:
+        self.error = error
+
+
+class Decoder:
+    """Makes values of messages.
+
+    Args:
+        image: The program image.
+    """
+
+    __slots__ = ("_image",)
+
+    def __init__(self, image: ImageRecord | None) -> None:
+        self._image = image
+
+    def decode(self, parts: list[Buffer], count: int, codec: str) -> list[Any]:
+        """The values of a message; `Undecodable` in the place of each that could not be decoded."""
+        try:
+            if codec != "pickle":
+                return self._decode_each(parts, count, _DECODERS[codec])
+            if len(parts) == 1:
+                return self._decode_small(parts[0], count)
+            values = unpack_large(parts, count)
+        except Exception as error:  # noqa: BLE001 - not what an Encoder makes: told to the receiver
+            reason = f"a malformed message of codec {codec!r}: {error}"
+            return [Undecodable(SerializationError("", reason)) for _ in range(count)]
+        return [_attempt(self._load, *value) for value in values]
+
+    def _decode_each(
+        self, parts: list[Buffer], count: int, decode: Callable[[Any], Any]
+    ) -> list[Any]:
+        if len(parts) != count:
+            raise ValueError(f"{len(parts)} parts for {count} values")
+        return [_attempt(decode, part) for part in parts]
+
+    def _decode_small(self, part: Buffer, count: int) -> list[Any]:
+        data = part if type(part) is bytes else bytes(part)
+        loads = self._loads if needs_image(data, self._image) else pickle.loads
+        if count == 1:
+            return [_attempt(loads, memoryview(data)[START_OF_ONE:])]
+        lengths, start = lengths_of_small(data, count)
+        file = io.BytesIO(data)
+        file.seek(start)
+        # All in C: after an error the values before it are in the list, and the map goes on.
+        rest = map(loads, map(file.read, lengths))
+        values: list[Any] = []
+        while True:
+            error: Exception | None = None
+            try:
+                values.extend(rest)
+            except Exception as raised:  # noqa: BLE001 - the user's reductions may raise anything
+                error = raised
+            if len(values) == count:
+                return values
+            # To `extend` StopIteration is the end, whoever raises it.
+            values.append(Undecodable(_explained(error or StopIteration())))
+
+    def _loads(self, data: Buffer) -> Any:
+        return ImageUnpickler(io.BytesIO(data), self._image).load()
+
+    def _load(self, stretches: list[memoryview], buffers: list[Buffer]) -> Any:
+        file = io.BytesIO(stretches[0]) if len(stretches) == 1 else Joined(stretches)
+        return ImageUnpickler(file, self._image, buffers=buffers).load()
+
+
+def _attempt(decode: Callable[..., Any], *data: Any) -> Any:
+    try:
+        return decode(*data)
+    except Exception as error:  # noqa: BLE001 - the user's reductions may raise anything
+        return Undecodable(_explained(error))
+
+
+def _explained(error: Exception) -> SerializationError:
+    explained = SerializationError("", f"cannot decode a value: {type(error).__name__}: {error}")
+    explained.__cause__ = error
+    return explained

@@ -1,0 +1,228 @@
+"""Values to the parts of messages.
+
+A message of a `raw`, `json` or `msgpack` channel has a part for each value; `layout` says what one
+of a `pickle` channel has. A value is taken when it is added: what is mutable in it is copied then,
+once.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from constellation.channel import culprit
+from constellation.channel.layout import LARGE, Buffer, Entry, pack_large, pack_small
+from constellation.channel.pickling import ImagePickler
+from constellation.errors import SerializationError
+
+if TYPE_CHECKING:
+    from constellation.channel.byvalue import ImageRecord
+
+__all__ = ["Encoder"]
+
+
+class Encoder:
+    """Makes messages of values. For one thread at a time.
+
+    Args:
+        codec: `pickle`, `raw`, `json` or `msgpack`.
+        image: The program image.
+        spawning: As for `ImagePickler`.
+
+    Attributes:
+        count: The values added since the last `take`.
+    """
+
+    __slots__ = (
+        "_buffers",
+        "_chunks",
+        "_clear_memo",
+        "_dump",
+        "_encode",
+        "_entries",
+        "_forget",
+        "_image",
+        "_large",
+        "_placed",
+        "count",
+    )
+
+    def __init__(self, codec: str, image: ImageRecord | None, *, spawning: bool = False) -> None:
+        self._image = image
+        # Of pickles most have one chunk. Which chunks belong to which value is noted only once the
+        # message is large; until then there is one for each.
+        self._chunks: list[Any] = []
+        self._buffers: list[tuple[Buffer, bool]] = []
+        self._entries: list[Entry] = []
+        self._large = False
+        self._placed = 0  # the buffers of the values in `_entries`
+        self._encode: Callable[[Any], bytes] | None = None
+        self.count = 0
+        if codec == "pickle":
+            pickler = ImagePickler(
+                _Output(self._chunks.append),
+                image,
+                buffer_callback=partial(_out_of_band, self._buffers.append),
+                spawning=spawning,
+            )
+            self._dump: Callable[[Any], None] = pickler.dump
+            self._clear_memo: Callable[[], None] = pickler.clear_memo
+            self._forget: Callable[[], None] = pickler.forget
+        else:
+            self._encode = _ENCODERS[codec]
+            self._dump = partial(_append_encoded, self._chunks.append, self._encode)
+            self._clear_memo = self._forget = _nothing
+
+    @property
+    def size(self) -> int:
+        """The bytes of the values added since the last `take`."""
+        chunks, buffers = self._chunks, self._buffers
+        return sum(map(len, chunks)) + sum(len(buffer) for buffer, _ in buffers)
+
+    def add(self, value: Any) -> int:
+        """Add a value. Gives its size in bytes.
+
+        Raises:
+            SerializationError: It cannot be encoded. What was added before stays.
+        """
+        count = self.count
+        chunks = self._chunks
+        before = len(chunks)
+        # A signal handler may raise anywhere in here; the value is added with the last statement.
+        try:
+            self._dump(value)
+            self._clear_memo()
+            if len(chunks) - before == 1 and not self._buffers and not self._large:
+                size = len(chunks[before])
+            else:
+                size = self._note(before)
+            self.count = count + 1
+        except BaseException as error:
+            self._undo(count, before)
+            if not isinstance(error, Exception):
+                raise
+            explained = self._explained(value, error)
+            raise explained from explained.__cause__
+        return size
+
+    def take(self) -> tuple[list[Buffer], int, int]:
+        """The message with all values, their number, and its size."""
+        chunks = self._chunks
+        count = self.count
+        parts: list[Buffer]
+        if self._encode is not None:
+            parts = list(chunks)
+        elif self._large:
+            parts = pack_large(chunks, self._entries, self._buffers)
+        else:
+            parts = [pack_small(chunks)]
+        self._forget()
+        chunks.clear()
+        self._buffers.clear()
+        self._entries.clear()
+        self._large = False
+        self._placed = 0
+        self.count = 0
+        return parts, count, len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+
+    def cut(self) -> tuple[list[Buffer], int]:
+        """Take the value that was added last back, as a message of its own, and its size."""
+        chunks, buffers = self._chunks, self._buffers
+        parts: list[Buffer]
+        if self._encode is not None:
+            parts = [chunks.pop()]
+        elif not self._large:
+            parts = [pack_small([chunks.pop()])]
+        else:
+            entry = self._entries.pop()
+            first = len(chunks) - entry.chunks
+            self._placed -= entry.buffers
+            parts = pack_large(chunks[first:], [entry], buffers[self._placed :])
+            del chunks[first:], buffers[self._placed :]
+        self.count -= 1
+        return parts, sum(map(len, parts))
+
+    def _note(self, before: int) -> int:
+        """Note what the value added last is made of, in a message that is large, or is from now on.
+
+        Gives the value's size.
+        """
+        chunks, buffers, entries = self._chunks, self._buffers, self._entries
+        if not self._large:
+            entries.clear()
+            entries += [Entry(1, len(chunk), 0) for chunk in chunks[:before]]
+            self._large = True
+        for index in range(before, len(chunks)):
+            if type(chunks[index]) is not bytes:
+                chunks[index] = bytes(chunks[index])  # the value's own memory
+        length = sum(map(len, chunks[before:]))
+        own = buffers[self._placed :]
+        entries.append(Entry(len(chunks) - before, length, len(own)))
+        self._placed += len(own)
+        return length + sum(len(buffer) for buffer, _ in own)
+
+    def _undo(self, count: int, chunks: int) -> None:
+        """Have it as before the value that could not be added."""
+        self._clear_memo()
+        self.count = count
+        del self._chunks[chunks:]
+        del self._entries[count:]
+        self._placed = sum(entry.buffers for entry in self._entries)
+        del self._buffers[self._placed :]
+
+    def _explained(self, value: Any, error: Exception) -> SerializationError:
+        if self._encode is None:
+            return culprit.unpicklable([("value", value)], error, self._image)
+        if isinstance(error, SerializationError):
+            return error
+        return culprit.unencodable(value, error, self._encode)
+
+
+class _Output:
+    """Where a pickler writes."""
+
+    __slots__ = ("write",)
+
+    def __init__(self, write: Callable[[Any], object]) -> None:
+        self.write = write
+
+
+def _out_of_band(keep: Callable[[tuple[Buffer, bool]], None], buffer: pickle.PickleBuffer) -> bool:
+    """Whether a buffer goes into the pickle; else it is kept, as it is now."""
+    raw = buffer.raw()
+    if raw.nbytes < LARGE:
+        return True
+    whole: Buffer = raw.obj if type(raw.obj) is bytes else b""  # immutable: needs no copy
+    if len(whole) != raw.nbytes:
+        whole = bytes(raw)
+    keep((whole, raw.readonly))
+    return False
+
+
+def _append_encoded(
+    append: Callable[[bytes], None], encode: Callable[[Any], bytes], value: Any
+) -> None:
+    append(encode(value))
+
+
+def _nothing() -> None:
+    pass
+
+
+def _encode_raw(value: Any) -> bytes:
+    if type(value) is bytes:
+        return value
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise SerializationError("value", f"a raw channel takes bytes, not {type(value).__qualname__}")
+
+
+_ENCODERS: dict[str, Callable[[Any], bytes]] = {
+    "raw": _encode_raw,
+    "json": msgspec.json.encode,
+    "msgpack": msgspec.msgpack.encode,
+}
