@@ -33,7 +33,7 @@ def type_name(item: Any) -> str:
     """A type by its qualified name; "" for what says nothing (`Any`, a type variable).
 
     The same type gives the same text however it is written: `Optional[str]` is `str | None`, and
-    `typing.List[int]` is `list[int]`.
+    `typing.List[int]` is `list[int]`. A type that is given as text stays that text.
     """
     try:
         return _cached(item)
@@ -47,20 +47,24 @@ def _cached(item: Any) -> str:
 
 
 def _name(item: Any) -> str:
-    if item is Any or isinstance(item, typing.TypeVar):
+    if item is Any or item == "Any" or isinstance(item, typing.TypeVar):
         return ""
     if item is None or item is type(None):
         return "None"
-    if item is Ellipsis:
+    if item is Ellipsis or isinstance(item, typing.ParamSpec):
         return "..."
     if isinstance(item, str):
         return item
     if isinstance(item, typing.ForwardRef):
-        return item.__forward_arg__
+        return _name(item.__forward_arg__)
+    if type(item).__name__ == "TypeAliasType":  # `type Job = ...`, since Python 3.12
+        return _name(item.__value__)
     if isinstance(item, (list, tuple)):
         return f"[{', '.join(_name(each) or 'Any' for each in item)}]"
     origin = typing.get_origin(item)
-    if origin is not None:
+    if origin is not None and not hasattr(item, "__args__"):
+        item = origin  # `typing.List`, with nothing in brackets
+    elif origin is not None:
         return _generic(origin, typing.get_args(item))
     name = getattr(item, "__qualname__", None) or getattr(item, "__name__", None) or repr(item)
     module = getattr(item, "__module__", "builtins")
@@ -75,11 +79,48 @@ def _generic(origin: Any, arguments: tuple[Any, ...]) -> str:
         # A union with anything is anything. None comes last, as people write it.
         return "" if "" in names else " | ".join(sorted(names, key=lambda n: (n == "None", n)))
     if origin is typing.Literal:
-        return f"Literal[{', '.join(map(repr, arguments))}]"
+        # Those in another order are equal, and may have been cached first.
+        return f"Literal[{', '.join(sorted(map(repr, arguments)))}]"
+    if arguments == ((),):
+        arguments = ()  # `Tuple[()]` in Python 3.10
     inner = ", ".join(_name(each) or "Any" for each in arguments)
     return f"{_name(origin)}[{inner}]"
 
 
 def matches(sent: str, expected: str) -> bool:
-    """Whether a Receiver may take what a Sender sends. An end that names no type takes any."""
-    return sent == expected or not sent or not expected
+    """Whether a Receiver may take what a Sender sends.
+
+    An end that names no type takes any, and `Any` within a type stands for any: `list[Any]` takes
+    `list[int]`.
+    """
+    if sent == expected or not sent or not expected:
+        return True
+    return ("Any" in sent or "Any" in expected) and _fits(sent, expected)
+
+
+@lru_cache(maxsize=1024)
+def _fits(one: str, other: str) -> bool:
+    if one == other or one == "Any" or other == "Any":
+        return True
+    for separator in (" | ", ", "):
+        ones, others = _split(one, separator), _split(other, separator)
+        if len(ones) > 1 or len(others) > 1:
+            return len(ones) == len(others) and all(map(_fits, ones, others))
+    outer, bracket, inner = one.partition("[")
+    outer_of_other, bracket_of_other, inner_of_other = other.partition("[")
+    if not bracket or not bracket_of_other or outer != outer_of_other:
+        return False
+    return _fits(inner.removesuffix("]"), inner_of_other.removesuffix("]"))
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Splits text where the separator is not within brackets."""
+    found = [""]
+    for part in text.split(separator):
+        if found[-1].count("[") > found[-1].count("]"):
+            found[-1] += separator + part
+        elif found == [""]:
+            found = [part]
+        else:
+            found.append(part)
+    return found
