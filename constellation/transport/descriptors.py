@@ -92,10 +92,11 @@ class Wakeup:
 
     def set(self) -> None:
         """Make it readable."""
-        self._pending = True
         # A full pipe is a wake-up already.
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b"\0")
+        # After that: a byte without the flag would be there for ever.
+        self._pending = True
 
     def clear(self) -> None:
         """Take the wake-ups; costs a system call only if there were any."""
