@@ -17,7 +17,7 @@ from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from constellation.channel.byvalue import ImageRecord, captured
-from constellation.channel.pickling import ImagePickler
+from constellation.channel.pickling import ImagePickler, make_exception
 from constellation.errors import SerializationError
 
 Step = tuple[str, object]
@@ -72,6 +72,8 @@ class _Probe(ImagePickler):
             yield from ((f".{n}", getattr(value, n)) for n in ("fget", "fset", "fdel"))
         elif kind in (list, tuple, dict, set, frozenset):
             yield from _children_of_container(value)
+        elif kind.__name__ == "ndarray" and hasattr(value, "tolist"):
+            yield from _children_of_container(value.tolist())
         elif issubclass(kind, type) or kind is ModuleType:
             yield from ((f".{name}", member) for name, member in list(vars(value).items()))
         else:
@@ -231,7 +233,10 @@ def _children_of_reduction(value: Any, reduced: Any) -> Iterator[Step]:
     if make is copyreg.__newobj__:  # type: ignore[attr-defined]
         yield ".__class__", arguments[0]
         arguments = arguments[1:]
-    if isinstance(value, tuple):
+    if make is make_exception:
+        yield ".__class__", arguments[0]
+        yield from _children_of_container(value.args, ".args")
+    elif isinstance(value, tuple):
         yield from _children_of_container(value)
     elif isinstance(value, BaseException) and arguments is value.args:
         yield from _children_of_container(arguments, ".args")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable
-from functools import _lru_cache_wrapper
+from functools import _lru_cache_wrapper, cached_property
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NoReturn, Protocol
 
@@ -101,7 +101,22 @@ class ImagePickler(cloudpickle.CloudPickler):  # type: ignore[misc]
             # Not one that another process could import, whatever `sys.modules` says here.
             contents = {k: v for k, v in vars(obj).items() if k not in _MODULE_MACHINERY}
             return cloudpickle.dynamic_subimport, (obj.__name__, contents)
+        if isinstance(obj, BaseException) and self._is_plain_exception(kind):
+            return make_exception, (kind, obj.args), vars(obj) or None
+        if kind is cached_property:
+            # Before Python 3.12 it holds a lock.
+            state = {k: v for k, v in vars(obj).items() if k not in ("func", "lock")}
+            return cached_property, (obj.func,), state
         return NotImplemented
+
+    def _is_plain_exception(self, kind: Any) -> bool:
+        """Whether pickle would have an exception made again from what `super().__init__` got."""
+        return (
+            type(kind.__init__) is FunctionType
+            and kind.__reduce__ is BaseException.__reduce__
+            and kind.__reduce_ex__ is object.__reduce_ex__
+            and kind not in self.dispatch_table
+        )
 
     def _class(self, image: ImageRecord, cls: type) -> Any:
         reduced = super().reducer_override(cls)
@@ -155,6 +170,19 @@ def recorded__main__(name: str) -> NoReturn:
         pickle.UnpicklingError: Always: whoever calls this has no image.
     """
     raise pickle.UnpicklingError(f"{name} of __main__ can only be read within the program")
+
+
+def make_exception(kind: type[BaseException], args: tuple[object, ...]) -> BaseException:
+    """Makes an exception again, also one whose `__init__` takes something else than its `args`.
+
+    Then `__init__` does not run; the attributes that it had set come with the rest of the state.
+    """
+    try:
+        return kind(*args)
+    except Exception:  # noqa: BLE001 - code of the user's; what matters is that the error arrives
+        error = kind.__new__(kind, *args)
+        error.args = args
+        return error
 
 
 def restore_class(cls: type, state: tuple[tuple[dict[str, object], object], str]) -> type:
