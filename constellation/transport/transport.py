@@ -108,6 +108,7 @@ class Transport:
         self._control = control
         self._control_fd = control.fileno()
         self._control_open = True
+        self._closed = False
         self._make_inlet = inlet
         self.reactor = Reactor(self._service, self._flush, self._next_timer)
         self.lock = self.reactor.lock
@@ -201,8 +202,9 @@ class Transport:
 
     def defer(self, action: Callable[[], bool]) -> None:
         """Have `action` called with the lock held, until it says that it is done."""
-        self._deferred.append(action)
-        self.reactor.wake_io()
+        if not self._closed:
+            self._deferred.append(action)
+            self.reactor.wake_io()
 
     def run_deferred(self) -> None:
         """Call what was deferred. The lock is held."""
@@ -548,6 +550,7 @@ class Transport:
 
     def close(self) -> None:
         """Stop the I/O thread and close everything. Nothing can be used after it."""
+        self._closed = True
         self.reactor.stop()
         self._router.close()
         self._control.close()

@@ -83,6 +83,7 @@ class Link:
         self._probe_at: float | None = None
         self._probe_wait = probe_after
         self._ready: deque[Outbound] = deque()
+        self._asking = False  # a receipt is wanted
         self._bye: Bye | None = None
         self._bye_due = False
         self._events: list[Event] = []
@@ -110,10 +111,8 @@ class Link:
         return {name: stream.undelivered for name, stream in self._outbound.items()}
 
     def request_receipt(self) -> None:
-        """Ask the peer now how far the streams got, not only when its acknowledgement is due."""
-        for stream in self._outbound.values():
-            if not stream.delivered:
-                self._control_after_data(stream)
+        """Ask the peer how far the streams got, as soon as all of them are sent."""
+        self._asking = True
 
     def leave(self, reason: str) -> None:
         """Say that this process leaves. Nothing can be pushed after it."""
@@ -211,7 +210,9 @@ class Link:
     @property
     def pending(self) -> bool:
         """Whether there is a frame to send."""
-        return bool(self._ready or self._credits or self._control or self._bye_due)
+        return bool(
+            self._ready or self._credits or self._control or self._asking or self._bye_due
+        )
 
     def next_frame(self, now: float) -> Frame | None:
         """The next frame to send; None if there is none now."""
@@ -232,6 +233,13 @@ class Link:
                 if self._probe_at is None:
                     self._probe_at = now + self._probe_wait
                 return frame
+        if self._asking:
+            self._asking = False
+            for stream in self._outbound.values():
+                if not stream.delivered:
+                    self._probe(stream)
+            if self._control:
+                return self._control.popleft()
         if self._bye_due:
             self._bye_due = False
             return self._bye
@@ -256,12 +264,12 @@ class Link:
         if self._probe_at is not None and now >= self._probe_at:
             asking = [stream for stream in self._outbound.values() if stream.asks]
             for stream in asking:
-                self._control_after_data(stream)
+                self._probe(stream)
             # A stopped peer answers none of them, and gets all of them when it goes on.
             self._probe_wait = min(self._probe_wait * 2, _PROBE_AT_MOST)
             self._probe_at = now + self._probe_wait if asking else None
 
-    def _control_after_data(self, stream: Outbound) -> None:
+    def _probe(self, stream: Outbound) -> None:
         # What is still unsent is not asked for: control frames go before it.
         self._control.append(Probe(stream.number, stream.sent))
 
