@@ -13,6 +13,7 @@ out, was cancelled or lost a ``select`` has done nothing.
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import warnings
@@ -21,6 +22,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from constellation.deadline import Deadline
+from constellation.errors import ConstellationError
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +33,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _getframe = sys._getframe
+_PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
 
 class Waiter(Protocol):
@@ -75,15 +78,21 @@ class Operation(Generic[T_co]):
             ConstellationError: What the operation itself raises.
         """
         self._start()
-        if self._attempt():
-            return self._result()
-        return self._block(timeout)
+        try:
+            if self._attempt():
+                return self._result()
+            return self._block(timeout)
+        except ConstellationError as error:
+            raise _without_internals(error) from error.__cause__
 
     def __await__(self) -> Generator[asyncio.Future[None], None, T_co]:
         self._start()
-        if not self._attempt():
-            yield from self._waits().wait_async(self)
-        return self._result()
+        try:
+            if not self._attempt():
+                yield from self._waits().wait_async(self)
+            return self._result()
+        except ConstellationError as error:
+            raise _without_internals(error) from error.__cause__
 
     def _block(self, timeout: float | None) -> T_co:
         if not self._waits().wait_blocking(self, Deadline.after(timeout)):
@@ -162,6 +171,17 @@ class Operation(Generic[T_co]):
 
     def _abandon(self) -> None:
         """Undo what waiting began: at a timeout, a cancellation or a lost ``select``."""
+
+
+def _without_internals(error: ConstellationError) -> ConstellationError:
+    """An error as its user sees it: where it came up in the library is nothing to them."""
+    cause = error.__cause__
+    if cause is not None:
+        trace = cause.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            trace = trace.tb_next
+        cause.__traceback__ = trace
+    return error.with_traceback(None)
 
 
 class _Combined(Operation[T_co]):

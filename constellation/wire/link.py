@@ -235,9 +235,9 @@ class Link:
                 return frame
         if self._asking:
             self._asking = False
-            for stream in self._outbound.values():
-                if not stream.delivered:
-                    self._probe(stream)
+            for each in self._outbound.values():
+                if not each.delivered:
+                    self._probe(each)
             if self._control:
                 return self._control.popleft()
         if self._bye_due:
