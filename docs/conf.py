@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from constellation.version import VERSION
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "Constellation"
 copyright = "the Constellation developers"
@@ -31,3 +36,14 @@ autodoc_preserve_defaults = True
 napoleon_use_ivar = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+
+
+def _raises(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Let napoleon see the section of an operation's errors, whose heading says when they come."""
+    lines[:] = ["Raises:" if line == "Raises (when it runs):" else line for line in lines]
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", _raises, priority=400)  # napoleon has 500

@@ -48,6 +48,8 @@ def main() -> None:
     parser.add_argument("processes", type=int, nargs="?", default=10, help="how many (default: 10)")
     parser.add_argument("--messages", type=int, default=100, help="for each other (default: 100)")
     arguments = parser.parse_args()
+    if arguments.processes < 1:
+        parser.error("there has to be a process")
     init()
     members = join(*[spawn(member, arguments.messages) for _ in range(arguments.processes)]).block()
     for each in members:

@@ -28,6 +28,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compute a Fibonacci number with processes.")
     parser.add_argument("n", type=int, nargs="?", default=10, help="which number (default: 10)")
     arguments = parser.parse_args()
+    if arguments.n < 0:
+        parser.error("N is at least 0")
     init(SMALL)
     print(fibonacci(arguments.n))
 

@@ -33,6 +33,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compute a Fibonacci number with processes.")
     parser.add_argument("n", type=int, nargs="?", default=8, help="which number (default: 8)")
     arguments = parser.parse_args()
+    if arguments.n < 0:
+        parser.error("N is at least 0")
     init(SMALL)
     print(asyncio.run(fibonacci(arguments.n)))
 

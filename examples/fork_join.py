@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("processes", type=int, nargs="?", default=4, help="how many (default: 4)")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long (default: 2)")
     arguments = parser.parse_args()
+    if arguments.processes < 1:
+        parser.error("there has to be a process")
     init()
     count = arguments.processes
     # Fork: all are asked for at once.

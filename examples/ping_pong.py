@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("pairs", type=int, nargs="?", default=1, help="how many (default: 1)")
     parser.add_argument("--rounds", type=int, default=1000, help="of each pair (default: 1000)")
     arguments = parser.parse_args()
+    if arguments.pairs < 1:
+        parser.error("there has to be a pair")
     init()
     players = join(*[spawn(ping, arguments.rounds) for _ in range(arguments.pairs)]).block()
     medians = join(*[Receiver[float](player).recv() for player in players]).block()

@@ -27,13 +27,16 @@ def stage(parent: Pid, delay: float) -> None:
 
 def source(parent: Pid, count: int) -> None:
     _, after = Receiver[tuple[Pid, Pid]](parent, name="neighbours").recv().block()
-    digest = hashlib.sha256()
+    digest, waited = hashlib.sha256(), 0.0
     with Sender[bytes](after) as sender:
         for _ in range(count):
             block = os.urandom(BLOCK)
             digest.update(block)
+            ready = time.monotonic()
             sender.send(block).block()
+            waited += time.monotonic() - ready
     Sender[str](parent, name="digest").send(digest.hexdigest()).block()
+    Sender[float](parent, name="waited").send(waited).block()
 
 
 def sink(parent: Pid) -> None:
@@ -50,6 +53,8 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=32, help="of 1 MiB (default: 32)")
     parser.add_argument("--delay", type=float, default=0.02, help="of the slowest, seconds")
     arguments = parser.parse_args()
+    if arguments.stages < 1:
+        parser.error("there has to be a stage")
     init()
     # The last stage is the slow one, so all before it have to wait.
     delays = [0.0] * (arguments.stages - 1) + [arguments.delay]
@@ -64,6 +69,8 @@ def main() -> None:
     if sent != received:
         raise AssertionError("the bytes changed on the way")
     print(f"{arguments.blocks} MiB went through {arguments.stages} stages unchanged")
+    waited = Receiver[float](line[0], name="waited").recv().block()
+    print(f"the source waited {waited:.2f} seconds for the stages after it")
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ class Pool:
         """Each result with the index of its argument, in the order in which they are ready."""
         calls = ((index, function, argument) for index, argument in enumerate(arguments))
         busy = []
-        for worker, call in zip(range(len(self._calls)), calls, strict=False):
-            self._calls[worker].send(call).block()
+        for worker, first_call in zip(range(len(self._calls)), calls, strict=False):
+            self._calls[worker].send(first_call).block()
             busy.append(worker)
         while busy:
             first, answer = select(*[self._answers[worker].recv() for worker in busy]).block()
@@ -61,6 +61,8 @@ def main() -> None:
     parser.add_argument("workers", type=int, nargs="?", default=4, help="how many (default: 4)")
     parser.add_argument("--tasks", type=int, default=1000, help="how many (default: 1000)")
     arguments = parser.parse_args()
+    if arguments.workers < 1:
+        parser.error("there has to be a worker")
     init()
     pool = Pool(arguments.workers)
     primes = sum(prime for _, prime in pool.map(is_prime, range(arguments.tasks)))
