@@ -210,9 +210,7 @@ class Link:
     @property
     def pending(self) -> bool:
         """Whether there is a frame to send."""
-        return bool(
-            self._ready or self._credits or self._control or self._asking or self._bye_due
-        )
+        return bool(self._ready or self._credits or self._control or self._asking or self._bye_due)
 
     def next_frame(self, now: float) -> Frame | None:
         """The next frame to send; None if there is none now."""
