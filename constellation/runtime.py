@@ -63,8 +63,16 @@ class Runtime:
         self.writers.flush()
         if self.identity.parent is not None:
             self.writers.close_wrappers()
+        elif _failed():
+            self.transport.fail()
         for line in leaving.leave(self.transport, self.linger):
             print(f"constellation: {line}", file=sys.stderr)
+
+
+def _failed() -> bool:
+    """Whether the interpreter, which leaves, has shown an exception that nobody caught."""
+    shown: object = getattr(sys, "last_value", None)
+    return shown is not None and not (sys.flags.interactive or hasattr(sys, "ps1"))
 
 
 _runtime: Runtime | None = None
@@ -185,7 +193,7 @@ def _work(runtime: Runtime, parent: Pid, origin: Origin) -> NoReturn:
         origin.resume()
         return spawn.receive(context.current(), runtime.image, parent)()
 
-    leave.run(receive_and_run)
+    leave.run(receive_and_run, failing=runtime.transport.fail)
 
 
 def _settings() -> Settings:

@@ -194,14 +194,14 @@ class Outlet:
     def close(self, owner: object) -> None:
         """The handle is closed."""
         with self._guard, self._transport.lock:
-            self._close(owner)
+            self._close(owner, tell=True)
 
     def close_deferred(self, owner: object) -> bool:
         """The handle was dropped. The transport's lock is held. Whether it could be done."""
         if not self._guard.acquire(blocking=False):
             return False
         try:
-            self._close(owner)
+            self._close(owner, tell=not self._transport.failed)
         finally:
             self._guard.release()
         return True
@@ -243,7 +243,8 @@ class Outlet:
     def shut(self) -> None:
         """This process leaves. Other threads have ended, but for daemons."""
         if self.owner is not None and not self.close_deferred(self.owner):
-            self.outbound.close()
+            if not self._transport.failed:
+                self.outbound.close()
             self.owner = None
             self._clear = False
 
@@ -284,11 +285,12 @@ class Outlet:
         else:
             self.outbound.waiting = False
 
-    def _close(self, owner: object) -> None:
+    def _close(self, owner: object, *, tell: bool) -> None:
         if self.owner is not owner:
             return
         self._push()
-        self.outbound.close()
+        if tell:
+            self.outbound.close()
         self.owner = None
         self._clear = False
         for waiting in self._waiting:

@@ -45,11 +45,12 @@ def forget_exit_handlers() -> None:
         atexit.register(util._exit_function)
 
 
-def run(call: Callable[[], object]) -> NoReturn:
+def run(call: Callable[[], object], failing: Callable[[], None]) -> NoReturn:
     """Run a spawned process's work and leave with the status that it earns.
 
     Args:
         call: The work. A coroutine that it returns is run to its end.
+        failing: Called when an exception came out of it, while its frames are still held.
     """
     interrupted = False
     try:
@@ -62,6 +63,7 @@ def run(call: Callable[[], object]) -> NoReturn:
     except SystemExit as error:
         code = _code_of(error)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the process
+        failing()
         interrupted = isinstance(error, KeyboardInterrupt)
         code = _show(error)
     leave(code, interrupted=interrupted)

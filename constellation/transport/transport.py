@@ -109,6 +109,7 @@ class Transport:
         self._control_fd = control.fileno()
         self._control_open = True
         self._closed = False
+        self.failed = False  # this process ends by an exception: see `fail`
         self._make_inlet = inlet
         self.reactor = Reactor(self._service, self._flush, self._next_timer)
         self.lock = self.reactor.lock
@@ -212,6 +213,16 @@ class Transport:
             action = self._deferred.popleft()
             if not action():
                 self._deferred.append(action)
+
+    def fail(self) -> None:
+        """This process ends by an uncaught exception, whose frames are still held.
+
+        A channel that is open now is not closed by their unwinding, nor by the exit: whoever reads
+        it shall see that its sender failed, and not take what came for all there is.
+        """
+        with self.lock:
+            self.run_deferred()  # what was dropped before the exception is closed
+            self.failed = True
 
     # -- the service: everything that input or time asks for; the lock is held
 
