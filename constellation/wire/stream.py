@@ -8,6 +8,16 @@ A record larger than the window passes when nothing else is outstanding.
 What is sent is kept until the receiver says that it has it. The receiver takes records in the order
 of their numbers only: an old one is dropped, and after a gap it asks for all that follows (go back
 N), which suits routes that keep their order and lose everything at once or nothing.
+
+What the next record may be, at the end that receives:
+
+| state | OPEN | DATA | DATA, more follows | DATA, joined | CLOSE |
+| --- | --- | --- | --- | --- | --- |
+| closed | open | - | - | - | - |
+| open | - | open | fragments | - | closed |
+| fragments | - | open | fragments | as without | - |
+
+Where there is a dash no peer may send it. An error changes nothing.
 """
 
 from __future__ import annotations
@@ -229,6 +239,8 @@ class Inbound:
         "_gap",
         "_granted",
         "_link",
+        "_open",
+        "_plain",
         "_window",
         "name",
         "number",
@@ -239,7 +251,9 @@ class Inbound:
     def __init__(self, link: Link, number: int, *, window: int) -> None:
         self._link = link
         self._window = window
-        self._fragments: list[list[Buffer]] | None = None
+        self._open = False
+        self._plain = False  # open, and not between fragments
+        self._fragments: list[list[Buffer]] = []  # the parts of a value, each in pieces
         self._arrived = 0  # bytes since the last CREDIT
         self._asks = False  # the next CREDIT asks for what is lost
         self._granted = window
@@ -271,8 +285,6 @@ class Inbound:
         if frame.sequence != expected:
             self._out_of_order(frame.sequence > expected)
             return None
-        if not self.name and self.received == 0 and type(frame) is not Open:
-            raise WireError(f"{frame}, but the stream was never opened")
         event = self._event(frame)
         self.received = expected
         self._gap = self._asks = False
@@ -282,33 +294,42 @@ class Inbound:
 
     def _event(self, frame: Sequenced) -> Event | None:
         if type(frame) is Data:
-            if not frame.more and self._fragments is None:
+            if self._plain and not frame.more and not frame.joined:
                 return Arrived(self, frame.parts, frame.count, frame.weight)
             return self._fragment(frame)
-        if self._fragments is not None:
+        if self._open and not self._plain:
             raise WireError(f"{frame} between the fragments of a value")
         if type(frame) is Open:
+            if self._open:
+                raise WireError(f"{frame}, but the stream is open")
             if self.received == 0:
                 self.name = frame.name
             elif frame.name != self.name:
                 raise WireError(f"{frame}, but the stream's name is {self.name!r}")
+            self._open = self._plain = True
             return Opened(self, frame.type, frame.codec)
+        if not self._open:
+            raise WireError(f"{frame}, but the stream is not open")
+        self._open = self._plain = False
         return Closed(self)
 
     def _fragment(self, frame: Data) -> Event | None:
+        if not self._open:
+            raise WireError(f"{frame}, but the stream is not open")
         fragments = self._fragments
-        if fragments is None:
-            if frame.joined:
-                raise WireError(f"{frame} goes on with nothing")
-            fragments = self._fragments = []
         pieces = frame.parts
-        if frame.joined and pieces:
+        if frame.joined and not (fragments and pieces):
+            raise WireError(f"{frame} goes on with nothing")
+        if frame.more and (frame.count or frame.weight):
+            raise WireError(f"{frame}, but values end with their last fragment")
+        if frame.joined:
             fragments[-1].append(pieces[0])
             pieces = pieces[1:]
         fragments.extend([piece] for piece in pieces)
+        self._plain = not frame.more
         if frame.more:
             return None
-        self._fragments = None
+        self._fragments = []
         # A bytearray, since who reads it may have to have it writable.
         parts: list[Buffer] = [b[0] if len(b) == 1 else bytearray().join(b) for b in fragments]
         return Arrived(self, parts, frame.count, frame.weight)

@@ -1,0 +1,124 @@
+"""Frames that are well formed and that no peer may send: refused, and nothing has changed.
+
+`snapshot` is all that a link knows; what is refused or ignored leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from constellation.wire.errors import WireError
+from constellation.wire.events import Arrived, Closed, Opened
+from constellation.wire.frames import Close, Data, Frame, Open
+from constellation.wire.link import Link
+from constellation.wire.stream import Inbound, Outbound
+
+WINDOW = 1024
+FRAGMENT = 100
+
+
+def snapshot(link: Link) -> dict[str, Any]:
+    """Everything that a link and its streams know, but for the time."""
+    known = _fields(link)
+    del known["_now"]
+    return known
+
+
+def _fields(thing: object) -> dict[str, Any]:
+    names = getattr(thing, "__slots__", None) or vars(thing)
+    return {name: _copied(getattr(thing, name)) for name in names if name != "_link"}
+
+
+def _copied(value: Any) -> Any:
+    match value:
+        case Inbound() | Outbound():
+            return _fields(value)
+        case dict():
+            return [(_copied(key), _copied(each)) for key, each in value.items()]
+        case list() | tuple() | set():
+            return [_copied(each) for each in value]
+    return copy.copy(value)
+
+
+def link_that_received(*frames: Frame) -> Link:
+    link = Link(b"r" * 16, "ipc:///r", window=WINDOW, fragment=FRAGMENT)
+    for frame in frames:
+        link.receive(frame, 0.0)
+    return link
+
+
+def opening(stream: int = 1, sequence: int = 1, name: str = "n") -> Open:
+    return Open(stream, sequence, name, "int", "pickle")
+
+
+def data(sequence: int, *, stream: int = 1, **fields: Any) -> Data:
+    known: dict[str, Any] = {"count": 1, "weight": 33, "more": False, "joined": False}
+    known |= {"parts": [b"x"]} | fields
+    return Data(stream, sequence, **known)
+
+
+def begun(sequence: int) -> Data:
+    return data(sequence, count=0, weight=0, more=True)
+
+
+REFUSED = {
+    "DATA of a stream that was never opened": ([], data(1)),
+    "CLOSE of a stream that was never opened": ([], Close(1, 1)),
+    "the beginning of a value on a stream that was never opened": ([], begun(1)),
+    "OPEN twice": ([opening()], opening(sequence=2)),
+    "OPEN of another name": ([opening(), Close(1, 2)], opening(sequence=3, name="m")),
+    "CLOSE twice": ([opening(), Close(1, 2)], Close(1, 3)),
+    "DATA after CLOSE": ([opening(), Close(1, 2)], data(3)),
+    "a fragment after CLOSE": ([opening(), Close(1, 2)], begun(3)),
+    "OPEN between fragments": ([opening(), begun(2)], opening(sequence=3)),
+    "CLOSE between fragments": ([opening(), begun(2)], Close(1, 3)),
+    "DATA that goes on with nothing": ([opening()], data(2, joined=True)),
+    "a fragment that goes on with nothing": (
+        [opening()],
+        data(2, joined=True, more=True, count=0, weight=0),
+    ),
+    "a fragment that goes on with a part and has none": (
+        [opening(), begun(2)],
+        data(3, joined=True, parts=[]),
+    ),
+    "a fragment that goes on with a part where there was none": (
+        [opening(), data(2, count=0, weight=0, more=True, parts=[])],
+        data(3, joined=True),
+    ),
+    "a fragment that is not the last and ends values": (
+        [opening()],
+        data(2, count=1, weight=0, more=True),
+    ),
+    "a fragment that is not the last and has a weight": (
+        [opening()],
+        data(2, count=0, weight=1, more=True),
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "frame"), REFUSED.values(), ids=REFUSED)
+def test_what_no_peer_may_send_is_refused_and_changes_nothing(
+    before: list[Frame], frame: Frame
+) -> None:
+    link = link_that_received(*before)
+    known = snapshot(link)
+    with pytest.raises(WireError):
+        link.receive(frame, 1.0)
+    assert snapshot(link) == known
+
+
+def test_a_stream_goes_on_after_what_was_refused() -> None:
+    link = link_that_received(opening(), begun(2))
+    for wrong in (Close(1, 3), opening(sequence=3), data(3, joined=True, parts=[])):
+        with pytest.raises(WireError):
+            link.receive(wrong, 0.0)
+    link.receive(data(3, joined=True, parts=[b"y", b"z"], count=2, weight=70), 0.0)
+    link.receive(Close(1, 4), 0.0)
+    opened, arrived, closed = link.events()
+    assert isinstance(opened, Opened)
+    assert isinstance(arrived, Arrived)
+    assert isinstance(closed, Closed)
+    assert (arrived.parts, arrived.count, arrived.weight) == ([b"xy", b"z"], 2, 70)
