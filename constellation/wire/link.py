@@ -43,7 +43,6 @@ ACK_DELAY = 0.025
 PROBE_AFTER = 0.5
 """Seconds without an answer after which the peer is asked."""
 _PROBE_AT_MOST = 8.0
-_MAX_STREAM = 0xFFFFFFFF
 
 
 class Link:
@@ -76,6 +75,7 @@ class Link:
         self._outbound: dict[str, Outbound] = {}
         self._by_number: dict[int, Outbound] = {}
         self._inbound: dict[int, Inbound] = {}
+        self._inbound_names: set[str] = set()
         self._control: deque[Frame] = deque()  # HELLO, PROBE: lost with their route
         self._credits: dict[Inbound, None] = {}  # those whose CREDIT is to be sent now
         self._acks: dict[Inbound, None] = {}  # those whose CREDIT is to be sent at `_ack_at`
@@ -140,7 +140,7 @@ class Link:
                 inbound = self._inbound.get(frame.stream)
                 if inbound is not None:
                     inbound.probed(frame.last)
-                elif frame.last > 0:
+                elif frame.stream > 0 and frame.last > 0:
                     self._unknown(frame.stream)
             case Hello():
                 self._events.append(Greeted(frame.version, frame.key, frame.endpoint))
@@ -150,12 +150,17 @@ class Link:
     def _receive_record(self, frame: Open | Data | Close) -> None:
         stream = self._inbound.get(frame.stream)
         if stream is None:
+            if frame.stream == 0:
+                raise WireError(f"{frame}, but streams are numbered from 1")
             if frame.sequence != 1:
                 self._unknown(frame.stream)
                 return
+            if type(frame) is Open and frame.name in self._inbound_names:
+                raise WireError(f"{frame}, but another stream has the name")
             stream = Inbound(self, frame.stream, window=self._window)
             event = stream.receive(frame)
             self._inbound[frame.stream] = stream
+            self._inbound_names.add(stream.name)
         else:
             event = stream.receive(frame)
         if event is not None:

@@ -54,6 +54,7 @@ class Outbound:
         "_fragment",
         "_limit",
         "_link",
+        "_rewound",
         "_unreceived",
         "_unsent",
         "_window",
@@ -75,6 +76,7 @@ class Outbound:
         self._limit = max(window, fragment)
         self._unsent: deque[Sequenced] = deque()
         self._unreceived: deque[Sequenced] = deque()
+        self._rewound = 0  # the last record that was sent before the last rewind
         self.name = name
         self.number = number
         self.pushed = 0
@@ -164,14 +166,15 @@ class Outbound:
 
     def rewind(self) -> None:
         """Send everything again that was not received."""
+        self._rewound = max(self._rewound, self.sent)
         self._unsent.extendleft(reversed(self._unreceived))
         self._unreceived.clear()
         self.flight = 0
 
     def credit(self, frame: Credit) -> tuple[bool, bool]:
         """Take a CREDIT. Says whether more was received, and whether there is more room."""
-        if frame.received > self.last:
-            raise WireError(f"{frame}, but no more than #{self.last} was sent")
+        if frame.received > max(self.sent, self._rewound):
+            raise WireError(f"{frame}, but no more than #{max(self.sent, self._rewound)} was sent")
         unreceived = self._unreceived
         progressed = frame.received > self.received
         if progressed:

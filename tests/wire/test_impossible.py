@@ -12,7 +12,7 @@ import pytest
 
 from constellation.wire.errors import WireError
 from constellation.wire.events import Arrived, Closed, Opened
-from constellation.wire.frames import Close, Data, Frame, Open
+from constellation.wire.frames import Close, Credit, Data, Frame, Open, Probe
 from constellation.wire.link import Link
 from constellation.wire.stream import Inbound, Outbound
 
@@ -75,6 +75,11 @@ REFUSED = {
     "a fragment after CLOSE": ([opening(), Close(1, 2)], begun(3)),
     "OPEN between fragments": ([opening(), begun(2)], opening(sequence=3)),
     "CLOSE between fragments": ([opening(), begun(2)], Close(1, 3)),
+    "OPEN of stream 0": ([], opening(stream=0)),
+    "DATA in the middle of stream 0": ([], data(7, stream=0)),
+    "OPEN of a name that another stream has": ([opening()], opening(stream=2)),
+    "CREDIT of a stream that does not exist": ([], Credit(1, 0, WINDOW, gap=False)),
+    "CREDIT of stream 0": ([], Credit(0, 0, WINDOW, gap=True)),
     "DATA that goes on with nothing": ([opening()], data(2, joined=True)),
     "a fragment that goes on with nothing": (
         [opening()],
@@ -122,3 +127,98 @@ def test_a_stream_goes_on_after_what_was_refused() -> None:
     assert isinstance(arrived, Arrived)
     assert isinstance(closed, Closed)
     assert (arrived.parts, arrived.count, arrived.weight) == ([b"xy", b"z"], 2, 70)
+
+
+IGNORED = {
+    "a probe of nothing": ([], Probe(0, 0)),
+    "a probe of stream 0": ([], Probe(0, 7)),
+    "a probe of a stream of which nothing was sent": ([], Probe(1, 0)),
+}
+
+
+@pytest.mark.parametrize(("before", "frame"), IGNORED.values(), ids=IGNORED)
+def test_what_means_nothing_changes_nothing(before: list[Frame], frame: Frame) -> None:
+    link = link_that_received(*before)
+    known = snapshot(link)
+    link.receive(frame, 1.0)
+    assert snapshot(link) == known
+
+
+# -- the end that sends
+
+
+def sending() -> tuple[Link, Outbound]:
+    """A link that has sent #1 and #2 of a stream, got both acknowledged, and sent #3; #4 waits."""
+    link = link_that_received()
+    stream = link.outbound("n")
+    stream.open("int", "pickle")
+    for _ in range(3):
+        stream.push([b"x" * FRAGMENT], 1, 400)
+    for _ in range(3):
+        assert link.next_frame(0.0) is not None
+    link.receive(Credit(1, 2, WINDOW + 400, gap=False), 0.0)
+    assert (stream.sent, stream.last, stream.received) == (3, 4, 2)
+    link.events()
+    return link, stream
+
+
+@pytest.mark.parametrize("received", [4, 5, 2**64 - 1])
+def test_a_credit_for_what_was_not_sent_is_refused(received: int) -> None:
+    link, _ = sending()
+    known = snapshot(link)
+    with pytest.raises(WireError):
+        link.receive(Credit(1, received, 5 * WINDOW, gap=True), 1.0)
+    assert snapshot(link) == known
+
+
+def test_a_credit_for_what_was_sent_on_an_earlier_route_is_taken() -> None:
+    link, stream = sending()
+    link.route_up(1.0)
+    link.receive(Credit(1, 3, WINDOW + 400, gap=False), 1.0)
+    assert stream.received == 3
+    with pytest.raises(WireError):
+        link.receive(Credit(1, 4, WINDOW + 400, gap=False), 1.0)
+
+
+@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize("received", [0, 1])
+def test_a_credit_that_shrinks_is_ignored(received: int, gap: bool) -> None:
+    link, _ = sending()
+    known = snapshot(link)
+    link.receive(Credit(1, received, WINDOW, gap=gap), 0.0)
+    assert snapshot(link) == known
+
+
+# -- the end that receives
+
+
+def test_a_record_from_the_future_is_dropped_and_what_is_missing_is_asked_for_once() -> None:
+    link = link_that_received(opening())
+    stream = link.events()[0].stream  # type: ignore[union-attr]
+    assert link.next_frame(0.0) is None
+    for sequence in (3, 4, 2**64 - 1):
+        link.receive(data(sequence), 0.0)
+    assert link.events() == []
+    assert stream.received == 1
+    assert link.next_frame(0.0) == Credit(1, 1, WINDOW, gap=True)
+    assert link.next_frame(0.0) is None
+
+
+@pytest.mark.parametrize("sequence", [0, 1, 2])
+def test_a_record_from_the_past_is_dropped_and_acknowledged_again(sequence: int) -> None:
+    link = link_that_received(opening(), data(2))
+    link.events()
+    link.tick(1.0)
+    assert link.next_frame(1.0) == Credit(1, 2, WINDOW, gap=False)
+    link.receive(data(sequence, parts=[b"other"]), 2.0)
+    assert link.events() == []
+    assert link.next_frame(2.0) is None
+    link.tick(3.0)
+    assert link.next_frame(3.0) == Credit(1, 2, WINDOW, gap=False)
+
+
+def test_the_middle_of_an_unknown_stream_is_asked_for_from_its_beginning_once() -> None:
+    link = link_that_received(data(2), data(3), Probe(1, 3))
+    assert link.events() == []
+    assert link.next_frame(0.0) == Credit(1, 0, WINDOW, gap=True)
+    assert link.next_frame(0.0) is None
