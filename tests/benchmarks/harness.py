@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+ROOT = Path(__file__).parent.parent.parent
+SIDES = Path(__file__).parent / "sides"
 OURS = "ours"
 
 
@@ -60,8 +60,8 @@ def start(script: str, *arguments: str) -> Iterator[Side]:
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(
-            [sys.executable, str(HERE / "sides" / script), *arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            [sys.executable, str(SIDES / script), *arguments],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(SIDES)))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
