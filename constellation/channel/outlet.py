@@ -105,8 +105,8 @@ class Outlet:
         """A handle was made. The transport's lock is held; the guard is free."""
         self._codec = codec
         self._encoder = Encoder(codec, self._context.image)
+        self.outbound.open(type_name, codec)  # raises if the name or the type cannot be told
         self.owner = owner
-        self.outbound.open(type_name, codec)
         self._refresh()
 
     def put(self, value: object) -> Packed | None:

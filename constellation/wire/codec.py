@@ -28,6 +28,8 @@ _data = struct.Struct("!BBIQIQI")
 _close = struct.Struct("!BIQ")
 _credit = struct.Struct("!BBIQQ")
 _probe = struct.Struct("!BIQ")
+_bye = struct.Struct("!BI")
+_end = struct.Struct("!IQ")
 _length = struct.Struct("!I")
 
 
@@ -50,7 +52,8 @@ def encode(frame: Frame) -> list[Buffer]:
         case Probe():
             return [_probe.pack(_PROBE, frame.stream, frame.last)]
         case Bye():
-            return [bytes([_BYE]) + frame.reason.encode()]
+            ends = [_end.pack(*end) for end in frame.last]
+            return [b"".join((_bye.pack(_BYE, len(ends)), *ends, frame.reason.encode()))]
     raise AssertionError(f"{frame!r} is no frame")
 
 
@@ -106,7 +109,7 @@ def decode(message: Sequence[Buffer]) -> Frame:
             case 6:
                 return Probe(*_exactly(_probe, header))
             case 7:
-                return Bye(header[1:].decode())
+                return _decode_bye(header)
     except (struct.error, UnicodeDecodeError) as error:
         raise WireError(f"a frame of kind {kind} that is malformed: {error}") from error
     raise WireError(f"a frame of unknown kind {kind}")
@@ -127,6 +130,15 @@ def _decode_open(header: bytes) -> Open:
         texts.append(header[at : at + length].decode())
         at += length
     return Open(stream, sequence, *texts)
+
+
+def _decode_bye(header: bytes) -> Bye:
+    _, number = _bye.unpack_from(header)
+    at = _bye.size + number * _end.size
+    if at > len(header):
+        raise WireError(f"BYE with {number} streams in {len(header)} bytes")
+    ends = _end.iter_unpack(header[_bye.size : at])
+    return Bye(header[at:].decode(), tuple((stream, last) for stream, last in ends))
 
 
 def _decode_data(header: bytes, message: Sequence[Buffer]) -> Data:

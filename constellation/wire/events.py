@@ -63,7 +63,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The peer leaves, and has sent everything that it ever will."""
+    """The peer leaves, and everything that it has ever sent has arrived."""
 
     reason: str
 

@@ -133,12 +133,19 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """The process leaves. Nothing follows."""
+    """The process leaves. Nothing new follows.
+
+    Attributes:
+        reason: Why, for people.
+        last: Of each stream its number, and the number of the last record in it.
+    """
 
     reason: str
+    last: tuple[tuple[int, int], ...] = ()
 
     def __str__(self) -> str:
-        return f"BYE {self.reason!r}"
+        ends = "".join(f", {stream} ends with #{last}" for stream, last in self.last)
+        return f"BYE {self.reason!r}{ends}"
 
 
 Sequenced = Open | Data | Close

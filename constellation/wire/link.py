@@ -10,7 +10,8 @@ may be lost, and everything not received goes again. An error changes nothing.
 | receipt of what was sent | PROBE after an idle time, and less and less often after that |
 | room in the window | the same |
 | a CREDIT that was lost | the answer to PROBE, or any later CREDIT |
-| a HELLO or BYE that was lost | `route_up` |
+| a HELLO that was lost | each PROBE, until a CREDIT comes |
+| a BYE that was lost | `route_up` |
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class Link:
         self._inbound: dict[int, Inbound] = {}
         self._inbound_names: set[str] = set()
         self._control: deque[Frame] = deque()  # HELLO, PROBE: lost with their route
+        self._known = False  # the peer has answered on this route, so it got HELLO
         self._credits: dict[Inbound, None] = {}  # those whose CREDIT is to be sent now
         self._acks: dict[Inbound, None] = {}  # those whose CREDIT is to be sent at `_ack_at`
         self._ack_at: float | None = None
@@ -84,8 +86,10 @@ class Link:
         self._probe_wait = probe_after
         self._ready: deque[Outbound] = deque()
         self._asking = False  # a receipt is wanted
-        self._bye: Bye | None = None
+        self._reason: str | None = None  # why this process leaves
         self._bye_due = False
+        self._bye: Bye | None = None  # the peer's, while something is missing of what it sent
+        self._left = False
         self._events: list[Event] = []
         self._now = 0.0
 
@@ -116,7 +120,7 @@ class Link:
 
     def leave(self, reason: str) -> None:
         """Say that this process leaves. Nothing can be pushed after it."""
-        self._bye = Bye(reason)
+        self._reason = reason
         self._bye_due = True
 
     # -- input
@@ -145,7 +149,7 @@ class Link:
             case Hello():
                 self._events.append(Greeted(frame.version, frame.key, frame.endpoint))
             case Bye():
-                self._events.append(Left(frame.reason))
+                self._receive_bye(frame)
 
     def _receive_record(self, frame: Open | Data | Close) -> None:
         stream = self._inbound.get(frame.stream)
@@ -165,6 +169,29 @@ class Link:
             event = stream.receive(frame)
         if event is not None:
             self._events.append(event)
+        if self._bye is not None:
+            self._check_left(self._bye)
+
+    def _receive_bye(self, frame: Bye) -> None:
+        if any(stream == 0 for stream, _ in frame.last):
+            raise WireError(f"{frame}, but streams are numbered from 1")
+        if self._left:
+            return
+        for number, last in frame.last:
+            inbound = self._inbound.get(number)
+            if inbound is None:
+                if last > 0:
+                    self._unknown(number)
+            elif inbound.received < last:
+                inbound.probed(last)
+        self._check_left(frame)
+
+    def _check_left(self, bye: Bye) -> None:
+        received = {number: stream.received for number, stream in self._inbound.items()}
+        self._left = all(received.get(number, 0) >= last for number, last in bye.last)
+        self._bye = None if self._left else bye
+        if self._left:
+            self._events.append(Left(bye.reason))
 
     def _unknown(self, number: int) -> None:
         """Something of a stream whose beginning is lost."""
@@ -177,6 +204,7 @@ class Link:
         if stream is None:
             raise WireError(f"{frame}, but there is no such stream")
         progressed, grown = stream.credit(frame)
+        self._known = True
         if progressed or grown:
             self._probe_wait = self._probe_after
             self._probe_at = self._now + self._probe_wait
@@ -198,7 +226,8 @@ class Link:
         self._now = now
         self._control.clear()
         self._control.append(self._hello)
-        self._bye_due = self._bye is not None
+        self._known = False
+        self._bye_due = self._reason is not None
         self._probe_wait = self._probe_after
         self._probe_at = now + self._probe_wait
         for inbound in self._inbound.values():
@@ -207,8 +236,9 @@ class Link:
             stream.rewind()
             if stream.sendable:
                 self.queue(stream)
-            elif stream.waiting:
-                self._control.append(Probe(stream.number, stream.sent))
+            elif stream.narrow:
+                # A CREDIT may have been lost. Nobody else would ask for it before the next record.
+                self._probe(stream)
 
     # -- output
 
@@ -245,7 +275,9 @@ class Link:
                 return self._control.popleft()
         if self._bye_due:
             self._bye_due = False
-            return self._bye
+            assert self._reason is not None
+            ends = ((stream.number, stream.last) for stream in self._outbound.values())
+            return Bye(self._reason, tuple(ends))
         return None
 
     # -- time
@@ -266,10 +298,14 @@ class Link:
             self._acks.clear()
         if self._probe_at is not None and now >= self._probe_at:
             asking = [stream for stream in self._outbound.values() if stream.asks]
+            if asking and not self._known:
+                # Without it the peer takes nothing.
+                self._control.append(self._hello)
             for stream in asking:
                 self._probe(stream)
             # A stopped peer answers none of them, and gets all of them when it goes on.
-            self._probe_wait = min(self._probe_wait * 2, _PROBE_AT_MOST)
+            longer = min(self._probe_wait * 2, _PROBE_AT_MOST)
+            self._probe_wait = longer if asking else self._probe_after
             self._probe_at = now + self._probe_wait if asking else None
 
     def _probe(self, stream: Outbound) -> None:
@@ -295,7 +331,7 @@ class Link:
 
     def await_room(self, stream: Outbound) -> None:
         """Somebody waits for room in the stream: ask for it if it takes long."""
-        stream.waiting = True
+        stream.waiting = stream.wanting = True
         if self._probe_at is None:
             self._probe_at = self._now + self._probe_wait
 

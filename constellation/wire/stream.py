@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Inbound", "Outbound"]
 
+_MAX_NAME = 0xFFFF  # bytes of a name or type, in UTF-8
+_MAX_CODEC = 0xFF
 _HEADER_SIZE = 32  # what a frame counts in flight beside its parts
 
 
@@ -48,6 +50,8 @@ class Outbound:
         last: The number of the last record pushed.
         received: The number up to which the peer has received.
         waiting: Whether somebody waits for room: then the peer is asked for it now and then.
+        wanting: Whether somebody found no room since the last CREDIT: then the peer is asked for it
+            once at least, also if nobody waits any more.
     """
 
     __slots__ = (
@@ -67,6 +71,7 @@ class Outbound:
         "queued",
         "received",
         "waiting",
+        "wanting",
     )
 
     def __init__(self, link: Link, name: str, number: int, *, window: int, fragment: int) -> None:
@@ -86,6 +91,7 @@ class Outbound:
         self.flight = 0
         self.queued = False
         self.waiting = False
+        self.wanting = False
 
     def __repr__(self) -> str:
         text = f"<Outbound {self.number} {self.name!r} pushed {self.pushed} of {self.granted}, "
@@ -109,7 +115,15 @@ class Outbound:
         return sum(frame.count for frame in frames if type(frame) is Data)
 
     def open(self, type_name: str, codec: str) -> None:
-        """Begin what one Sender sends."""
+        """Begin what one Sender sends.
+
+        Raises:
+            ValueError: OPEN has no room for one of the texts, or it is no Unicode text.
+        """
+        limits = (self.name, _MAX_NAME), (type_name, _MAX_NAME), (codec, _MAX_CODEC)
+        for text, limit in limits:
+            if (size := len(text.encode())) > limit:
+                raise ValueError(f"{text[:40]!r}... has {size} bytes; {limit} are allowed")
         self.last += 1
         self._push(Open(self.number, self.last, self.name, type_name, codec))
 
@@ -162,7 +176,12 @@ class Outbound:
     @property
     def asks(self) -> bool:
         """Whether something is awaited from the peer."""
-        return bool(self._unreceived) or self.waiting
+        return bool(self._unreceived) or self.waiting or self.wanting
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the window is not known to be as wide as it can be."""
+        return self.granted < self.pushed + self._window
 
     def rewind(self) -> None:
         """Send everything again that was not received."""
@@ -175,6 +194,7 @@ class Outbound:
         """Take a CREDIT. Says whether more was received, and whether there is more room."""
         if frame.received > max(self.sent, self._rewound):
             raise WireError(f"{frame}, but no more than #{max(self.sent, self._rewound)} was sent")
+        self.wanting = False
         unreceived = self._unreceived
         progressed = frame.received > self.received
         if progressed:
