@@ -110,8 +110,10 @@ def decode(message: Sequence[Buffer]) -> Frame:
                 return Probe(*_exactly(_probe, header))
             case 7:
                 return _decode_bye(header)
-    except (struct.error, UnicodeDecodeError) as error:
-        raise WireError(f"a frame of kind {kind} that is malformed: {error}") from error
+    except struct.error as error:
+        raise WireError(f"a frame of kind {kind} of {len(header)} bytes") from error
+    except UnicodeDecodeError as error:
+        raise WireError(f"a frame of kind {kind} with text that is not UTF-8") from error
     raise WireError(f"a frame of unknown kind {kind}")
 
 
@@ -147,7 +149,9 @@ def _decode_data(header: bytes, message: Sequence[Buffer]) -> Data:
         raise WireError(f"DATA with unknown flags {flags:#x}")
     parts: list[Buffer]
     if not flags & _INLINE:
-        if len(header) != _data.size or len(message) != number + 1:
+        if len(header) != _data.size:
+            raise WireError(f"DATA with parts of its own and a header of {len(header)} bytes")
+        if len(message) != number + 1:
             raise WireError(f"DATA in {len(message)} parts; expected {number + 1}")
         parts = list(message[1:])
     elif len(message) != 1:

@@ -38,7 +38,7 @@ class Hello:
     endpoint: str
 
     def __str__(self) -> str:
-        return f"HELLO version {self.version} from {self.key.hex()[:7]} at {self.endpoint}"
+        return f"HELLO version {self.version} from {self.key.hex()[:7]} at {self.endpoint!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Open:
 
     def __str__(self) -> str:
         text = f"OPEN {self.stream} #{self.sequence} {self.name!r}"
-        return f"{text} of {self.type or 'anything'} as {self.codec}"
+        return f"{text} of {self.type or 'anything'!r} as {self.codec!r}"
 
 
 @dataclass(slots=True)
