@@ -172,6 +172,10 @@ class Operation(Generic[T_co]):
     def _abandon(self) -> None:
         """Undo what waiting began: at a timeout, a cancellation or a lost ``select``."""
 
+    def _queue(self) -> object:
+        """What this takes its turn at: of several operations with the same, the first is first."""
+        return self
+
 
 def _without_internals(error: ConstellationError) -> ConstellationError:
     """An error as its user sees it: where it came up in the library is nothing to them."""
@@ -187,7 +191,7 @@ def _without_internals(error: ConstellationError) -> ConstellationError:
 class _Combined(Operation[T_co]):
     """Several operations as one."""
 
-    __slots__ = ("_name", "_operations")
+    __slots__ = ("_failed", "_name", "_operations")
 
     def __init__(self, name: str, operations: Sequence[Operation[Any]]) -> None:
         self._started = True  # silent if the next lines raise
@@ -201,6 +205,7 @@ class _Combined(Operation[T_co]):
         if len(set(map(id, operations))) < len(operations):
             raise ValueError(f"{name}() was given the same operation twice")
         self._operations = list(operations)
+        self._failed: int | None = None
         self._make(3)
 
     def _describe(self) -> str:
@@ -226,14 +231,15 @@ class _Combined(Operation[T_co]):
         try:
             return self._operations[index]._attempt()
         except Exception as error:
-            self._release(index)
+            self._failed = index
+            self._release()
             error.index = index  # type: ignore[attr-defined]
             raise
 
     def _release(self, *used: int) -> None:
         """Give the operations that did nothing back: they may be used again."""
         for index, operation in enumerate(self._operations):
-            if index not in used and operation._started:
+            if index not in used and index != self._failed and operation._started:
                 operation._abandon()
                 operation._started = None
 
@@ -278,24 +284,30 @@ class _Select(_Combined["tuple[int, Any]"]):
 
 
 class _Join(_Combined["list[Any]"]):
-    __slots__ = ("_left",)
+    __slots__ = ("_done",)
 
     def __init__(self, operations: Sequence[Operation[Any]]) -> None:
         super().__init__("join", operations)
-        self._left = dict.fromkeys(range(len(operations)))
+        self._done: dict[int, None] = {}  # in the order in which they completed
 
     def _attempt(self) -> bool:
-        for index in list(self._left):
+        behind: set[object] = set()
+        for index, operation in enumerate(self._operations):
+            # What came since one of them was attempted is not for the next one.
+            if index in self._done or (behind and operation._queue() in behind):
+                continue
             if self._try(index):
-                del self._left[index]
-        return not self._left
+                self._done[index] = None
+            else:
+                behind.add(operation._queue())
+        return len(self._done) == len(self._operations)
 
     def _release(self, *used: int) -> None:
-        done = [index for index in range(len(self._operations)) if index not in self._left]
-        super()._release(*used, *done)
-        for index in done:
+        super()._release(*used, *self._done)
+        for index in reversed(list(self._done)):
             operation = self._operations[index]
             if operation._undo():
+                del self._done[index]
                 operation._started = None
 
     def _result(self) -> list[Any]:

@@ -8,6 +8,7 @@ the only global state of the library.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import gc
 import json
@@ -65,7 +66,13 @@ class Runtime:
             self.writers.close_wrappers()
         elif _failed():
             self.transport.fail()
-        for line in leaving.leave(self.transport, self.linger):
+        try:
+            lines = leaving.leave(self.transport, self.linger)
+        except KeyboardInterrupt:
+            text = "interrupted before everything that was sent had been received"
+            print(f"constellation: {text}", file=sys.stderr)
+            leave.die_of_interrupt()
+        for line in lines:
             print(f"constellation: {line}", file=sys.stderr)
 
 
@@ -74,6 +81,8 @@ def _failed() -> bool:
     shown: object = getattr(sys, "last_value", None)
     return shown is not None and not (sys.flags.interactive or hasattr(sys, "ps1"))
 
+
+_DESCRIPTORS_LEAST = 64
 
 _runtime: Runtime | None = None
 _decoder = msgspec.msgpack.Decoder(ToProcess)
@@ -126,6 +135,8 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
         raise InitError("init() was called before in this program; it is called once")
     if not isinstance(resources, Resources):
         raise TypeError(f"init() takes Resources(mem=..., cpu=...), not {resources!r}")
+    if linger is not None and not isinstance(linger, (int, float)):
+        raise TypeError(f"linger is a number of seconds or None, not {linger!r}")
     if linger is not None and not linger >= 0:
         raise ValueError(f"linger is a number of seconds or None, not {linger!r}")
     settings = _settings()
@@ -138,7 +149,12 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
     _check()
     image = Image.capture()
     writers = _flush()
-    system.raise_descriptor_limit()
+    limit = system.raise_descriptor_limit()
+    if limit < _DESCRIPTORS_LEAST:
+        raise InitError(
+            f"a process may have only {limit} open files here, and a program needs at least "
+            f"{_DESCRIPTORS_LEAST}: `ulimit -n` raises it"
+        )
     directory = descriptors.make_runtime_directory()
     gc.collect()
     ours, theirs = socket.socketpair()
@@ -209,7 +225,9 @@ def _check() -> None:
     others = [
         thread.name for thread in threading.enumerate() if thread is not threading.current_thread()
     ]
-    if others or len(sys._current_frames()) > 1:
+    # A thread that runs a function of C has no frame, one of another library no entry in the count.
+    started = _thread._count() > (threading.current_thread() is not threading.main_thread())
+    if others or started or len(sys._current_frames()) > 1:
         names = ", ".join(map(repr, others)) or "a thread unknown to the threading module"
         raise InitError(
             f"init() forks, so no other Python thread may run, but {names} does: "

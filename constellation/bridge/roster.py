@@ -67,6 +67,7 @@ from constellation.control.messages import (
 from constellation.control.stream import ControlError, MessageStream
 from constellation.exit_status import ExitStatus
 from constellation.pid import Pid
+from constellation.process import system
 from constellation.process.launcher import Launched, Launcher
 from constellation.process.monitor import OUTPUT_WINDOW
 from constellation.resources import Resources
@@ -367,7 +368,7 @@ class Roster:
         try:
             launched = self._launcher.launch(spawner.pid, resources, None)
         except OSError as error:
-            text = f"no process can be made: {error.strerror}"
+            text = f"no process can be made: {system.explained(error)}"
             self._tell(spawner.pid, Refused(spawn.request, "SpawnError", text))
             return
         self._add(launched, spawner.pid, spawn.request)

@@ -101,13 +101,15 @@ class Encoder:
             else:
                 size = self._note(before)
             self.count = count + 1
+            return size
         except BaseException as error:
             self._undo(count, before)
             if not isinstance(error, Exception):
                 raise
-            explained = self._explained(value, error)
-            raise explained from explained.__cause__
-        return size
+            failure = error
+        # Out here, since it tries again, and would have the failure as a context.
+        explained = self._explained(value, failure)
+        raise explained from explained.__cause__
 
     def take(self) -> tuple[list[Buffer], int, int]:
         """The message with all values, their number, and its size."""

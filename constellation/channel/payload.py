@@ -38,10 +38,11 @@ def dump_call(
         size = encoder.add((start, args, kwargs))
     except SerializationError as error:
         cause = error.__cause__
-        assert isinstance(cause, Exception)
-        raise culprit.uncallable(start, args, kwargs, cause, image) from cause
-    captures.warn_if_large(start, size, image)
-    return encoder.take()[0]
+    else:
+        captures.warn_if_large(start, size, image)
+        return encoder.take()[0]
+    assert isinstance(cause, Exception)
+    raise culprit.uncallable(start, args, kwargs, cause, image) from cause
 
 
 def load_call(

@@ -312,6 +312,9 @@ class _Recv(Operation[T_co]):
         self._receiver._put_back(self._value)
         return True
 
+    def _queue(self) -> object:
+        return self._receiver
+
     def _enlist(self, waiter: Waiter) -> bool:
         self._receiver._mailbox.waiters.append(waiter)
         return self._receiver._maybe

@@ -12,6 +12,7 @@ import sys
 
 import msgspec
 
+from constellation.errors import SpawnError
 from constellation.process.image import Image, directory_identity, working_directory
 
 __all__ = ["apply", "difference"]
@@ -31,17 +32,24 @@ _decoder = msgspec.msgpack.Decoder(_Difference)
 
 
 def difference(image: Image) -> bytes:
-    """What of this process differs from the program at `init()`."""
+    """What of this process differs from the program at `init()`.
+
+    Raises:
+        SpawnError: This process is in a directory that has been removed, which has no name.
+    """
     old = image.environ
     new = dict(os.environb)
     changed = {} if new == old else {k: v for k, v in new.items() if old.get(k) != v}
     argv = [str(each) for each in sys.argv]
     path = [each for each in sys.path if isinstance(each, str)]
     moved = directory_identity() != image.directory
+    cwd = working_directory() if moved else None
+    if moved and cwd is None:
+        raise SpawnError("the working directory, which a new process would have, was removed")
     found = _Difference(
         argv=None if argv == image.argv else argv,
         path=None if path == image.path else path,
-        cwd=working_directory() if moved else None,
+        cwd=cwd,
         set=changed,
         unset=[name for name in old if name not in new],
     )

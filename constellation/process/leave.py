@@ -65,7 +65,7 @@ def run(call: Callable[[], object], failing: Callable[[], None]) -> NoReturn:
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the process
         failing()
         interrupted = isinstance(error, KeyboardInterrupt)
-        code = _show(error)
+        code = _show(error, call)
     leave(code, interrupted=interrupted)
 
 
@@ -80,11 +80,20 @@ def leave(code: int, *, interrupted: bool = False) -> NoReturn:
     _attempt(atexit._run_exitfuncs, "atexit")
     if not _flush(sys.stdout) or not _flush(sys.stderr):
         code = _FLUSH_FAILED
-    system.flush_c_streams()
     if interrupted:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
+        die_of_interrupt()
+    system.flush_c_streams()
     os._exit(code & 0xFF)
+
+
+def die_of_interrupt() -> NoReturn:
+    """End this process by SIGINT, as the interpreter does after a KeyboardInterrupt."""
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    system.flush_c_streams()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    os._exit(128 + signal.SIGINT)  # it was blocked
 
 
 def _attempt(step: Callable[[], object], name: str) -> None:
@@ -110,14 +119,15 @@ def _code_of(leaving: SystemExit) -> int:
     if code is None:
         return 0
     if isinstance(code, int):
-        return code
+        # As the interpreter: what does not fit into C's long is -1.
+        return code if -sys.maxsize <= code <= sys.maxsize else -1
     if sys.stderr is not None:
         print(code, file=sys.stderr)
     return 1
 
 
-def _show(error: BaseException) -> int:
-    error = error.with_traceback(_users_part(error.__traceback__))
+def _show(error: BaseException, call: Callable[[], object]) -> int:
+    error = error.with_traceback(_users_part(error.__traceback__, call))
     try:
         sys.excepthook(type(error), error, error.__traceback__)
     except SystemExit as leaving:
@@ -131,9 +141,15 @@ def _show(error: BaseException) -> int:
     return 1
 
 
-def _users_part(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback without the frames of ours that called the user's code."""
-    part = trace
+def _users_part(trace: TracebackType | None, call: Callable[[], object]) -> TracebackType | None:
+    """A traceback without the frames of ours that called the user's code.
+
+    If that was called and not entered, since it takes other arguments, nothing is left.
+    """
+    part, innermost = trace, None
     while part is not None and part.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        innermost = part.tb_frame.f_code
         part = part.tb_next
+    if part is None and innermost is getattr(call, "__code__", None):
+        return None
     return part or trace

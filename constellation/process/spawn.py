@@ -12,6 +12,7 @@ process behind: the new one runs nothing before the bridge tells it that it was 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -321,4 +322,5 @@ def receive(context: Context, image: Image, parent: Pid) -> Callable[[], object]
     difference, *call = closure.parts
     environment.apply(difference)
     start, args, kwargs = load_call(call, image)
-    return lambda: start(parent, *args, **kwargs)
+    # No frame of ours between the caller and what it is to call.
+    return functools.partial(start, parent, *args, **kwargs)

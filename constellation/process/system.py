@@ -7,6 +7,7 @@ a child subreaper: the calls do nothing there, and cleaning up is best effort.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import sys
@@ -106,8 +107,8 @@ def _children_by_parent() -> list[int]:
     return found
 
 
-def raise_descriptor_limit() -> None:
-    """Allow this process and its forks as many descriptors as they may have.
+def raise_descriptor_limit() -> int:
+    """Allow this process and its forks as many descriptors as they may have. Gives their number.
 
     A program's bridge needs two for each process, and a process one for each peer.
     """
@@ -116,13 +117,22 @@ def raise_descriptor_limit() -> None:
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
+        return _DESCRIPTORS_ENOUGH if soft == resource.RLIM_INFINITY else soft
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (OSError, ValueError):
         # macOS allows no more than this constant of its sys/syslimits.h, whatever it says.
-        if soft < 10240:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (10240, hard))
+        wanted = max(soft, 10240)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def explained(error: OSError) -> str:
+    """What an error of the system says; of the limit of descriptors also how to raise it."""
+    if error.errno != errno.EMFILE:
+        return str(error.strerror)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return f"{error.strerror}: the limit is {limit}, `ulimit -n` raises it"
 
 
 def max_rss_bytes(usage: resource.struct_rusage) -> int:

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 _get_ident = threading.get_ident
 
 _LONGEST = 3600.0
-"""The longest the I/O thread sleeps in one go, seconds: some systems refuse larger timeouts."""
+"""The longest that anybody sleeps in one go, seconds: systems refuse larger timeouts."""
 
 _LEAD_GRACE = 0.002
 _RECENT = 0.02
@@ -325,7 +325,8 @@ class Reactor:
                 remaining = deadline.remaining()
                 if remaining is not None and remaining <= 0:
                     return
-                ready = () if self._more else self._inner.wait(remaining)
+                wanted = None if remaining is None else min(remaining, _LONGEST)
+                ready = () if self._more else self._inner.wait(wanted)
                 with self.lock:
                     self._serve(ready)
         finally:

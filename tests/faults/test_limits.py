@@ -1,0 +1,70 @@
+"""What a program is told where the system has no more of something."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import programs
+
+LIMITED = """
+    import resource
+    import sys
+
+    limit = int(sys.argv[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+    from constellation import Receiver, Sender, SpawnError, init, spawn
+
+    def child(parent):
+        Sender(parent).send(Receiver(parent).recv().block()).block()
+
+    init()
+    pids = []
+    try:
+        while True:
+            pids.append(spawn(child).block())
+    except SpawnError as error:
+        print(error)
+    # Those that run are as usable as ever.
+    for pid in pids:
+        Sender(pid).send(1).block()
+    print(sum(Receiver(pid).recv().block() for pid in pids) == len(pids) > 10)
+"""
+
+
+def test_at_the_limit_of_open_files_spawn_says_so(tmp_path: Path) -> None:
+    path = programs.write(tmp_path, LIMITED)
+    done = programs.run(path, "100")
+    assert done.code == 0
+    assert done.tree.out.decode().splitlines() == [
+        "no process can be made: Too many open files: the limit is 100, `ulimit -n` raises it",
+        "True",
+    ]
+
+
+def test_init_refuses_a_limit_that_no_program_can_live_with(tmp_path: Path) -> None:
+    done = programs.run(programs.write(tmp_path, LIMITED), "40")
+    assert done.code == 1
+    assert done.err.decode().splitlines()[-1] == (
+        "constellation.errors.InitError: a process may have only 40 open files here, and a program "
+        "needs at least 64: `ulimit -n` raises it"
+    )
+
+
+def test_a_soft_limit_is_raised(tmp_path: Path) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    path = programs.write(
+        tmp_path,
+        f"""
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, {hard}))
+
+        from constellation import init
+
+        init()
+        print(resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 40)
+        """,
+    )
+    assert programs.run(path).tree.out == b"True\n"
