@@ -192,8 +192,8 @@ def test_a_shut_descriptor_breaks_the_pipe(stage: MakeStage) -> None:
 def test_a_signal_goes_to_the_group(stage: MakeStage) -> None:
     def work(identity: Identity) -> None:
         child = subprocess.Popen(["sleep", "60"])
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             signal.pause()
         except KeyboardInterrupt:
             print("child:", child.wait())

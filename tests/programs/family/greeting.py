@@ -1,0 +1,5 @@
+from .words import hello
+
+
+def greet(parent, name):
+    print(hello(name))
