@@ -95,7 +95,7 @@ async def coroutine(parent):
 run(coroutine)
 
 
-def first(parent):
+def first(parent):  # noqa: F811 - that is what is tried
     print("rebound")
 
 

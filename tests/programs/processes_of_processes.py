@@ -24,8 +24,8 @@ def work(parent):
         print("forked")
         sys.exit(4)
     print("the fork ended with", os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]))
-    shell = subprocess.run(["sh", "-c", 'echo shell; echo "shell\'s error" >&2; exit 3'])
-    print("the shell ended with", shell.returncode)
+    code = subprocess.call(["sh", "-c", 'echo shell; echo "shell\'s error" >&2; exit 3'])
+    print("the shell ended with", code)
     print(subprocess.check_output(["echo", "captured"]))
     with multiprocessing.get_context("fork").Pool(2) as pool:
         print("from a pool:", pool.map(square, [1, 2, 3]))
