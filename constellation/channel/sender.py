@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from constellation.channel import context
 from constellation.channel.makefile import SenderFile
 from constellation.channel.outlet import Outlet, Packed
 from constellation.channel.types import Typed
-from constellation.errors import ChannelError, ConstellationError, WouldBlock
+from constellation.errors import ChannelError, WouldBlock
 from constellation.operation import Operation, Waiter, Waits
 
 if TYPE_CHECKING:
+    import asyncio
     from types import TracebackType
 
     from constellation.pid import Pid
@@ -97,7 +98,10 @@ class Sender(Generic[T_contra]):
         """An operation that sends all values of an iterable, in order, for less than one by one.
 
         Raises (when it runs):
-            ConstellationError: As `send`; its `sent` says how many values had gone.
+            ConstellationError: As `send`.
+
+        Whatever ends it early, an error of the iterable or a cancellation too, has as its
+        attribute `sent` how many values had gone.
         """
         return _SendMany(self, values)
 
@@ -246,6 +250,20 @@ class _SendMany(_ToOutlet):
     def _describe(self) -> str:
         return f"send_many() to {self._sender.remote_pid}"
 
+    def block(self, timeout: float | None = None) -> None:
+        try:
+            super().block(timeout)
+        except BaseException as error:
+            self._note(error)
+            raise
+
+    def __await__(self) -> Generator[asyncio.Future[None], None, None]:
+        try:
+            yield from super().__await__()
+        except BaseException as error:
+            self._note(error)
+            raise
+
     def _attempt(self) -> bool:
         try:
             if self._iterator is None:
@@ -263,20 +281,12 @@ class _SendMany(_ToOutlet):
                     return False
                 self._sent += 1
         except BaseException as error:
-            self._note(error)
+            self._note(error)  # here too: it may be one of a select
             raise
         return True
 
-    def _block(self, timeout: float | None) -> None:
-        try:
-            super()._block(timeout)
-        except TimeoutError as error:
-            self._note(error)
-            raise
-
     def _note(self, error: BaseException) -> None:
-        if isinstance(error, (ConstellationError, TimeoutError)):
-            error.sent = self._sent  # type: ignore[union-attr]
+        error.sent = self._sent  # type: ignore[attr-defined]
 
 
 class _Flush(_ToOutlet):

@@ -63,6 +63,10 @@ FLUSH_AFTER = 0.001
 _REST_AFTER = 1.0
 """Seconds after which the route to a peer that no handle needs is closed."""
 
+_REMEMBERED = 4096
+"""How many processes that are forgotten are known to have exited: a send to one of them fails at
+once. The bridge knows of the others, but sends go on until it has answered."""
+
 _ENDING_CHECK = 0.003
 _ENDING_QUIET = 0.1
 _ENDING_QUIET_NO_ROUTE = 0.03
@@ -121,6 +125,7 @@ class Transport:
         self.on_go: Callable[[], None] | None = None
         self.on_settled: Callable[[], None] | None = None
         self.undelivered: list[str] = []  # about peers that are forgotten
+        self._past: dict[bytes, ExitStatus | None] = {}  # the last of them
         self._ready: set[Peer] = set()  # peers whose links may have frames to send
         self._unflushed: dict[Outlet, Peer] = {}
         self._flush_at: float | None = None
@@ -142,7 +147,12 @@ class Transport:
         if peer is None:
             link = Link(self.pid.key, self.pid.endpoint)
             peer = self.peers[pid.key] = Peer(pid, link)
-            self.tell(Watch(pid.key))
+            if pid.key in self._past:
+                # All that it sent was taken before it was forgotten.
+                peer.ended = peer.exit_known = True
+                peer.status = self._past[pid.key]
+            else:
+                self.tell(Watch(pid.key))
         peer.idle_since = None
         return peer
 
@@ -547,6 +557,9 @@ class Transport:
         unread = any(inlet.unread for inlet in peer.inlets.values())
         if not peer.held and not unread and self.peers.get(peer.pid.key) is peer:
             del self.peers[peer.pid.key]
+            self._past[peer.pid.key] = peer.status
+            if len(self._past) > _REMEMBERED:
+                del self._past[next(iter(self._past))]
             if text := peer.undelivered:
                 self.undelivered.append(text)
 
