@@ -7,14 +7,18 @@ it does not list once they are frozen, so that `init()` notes them.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
+import os
 import sys
+import traceback
 import weakref
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace
+from types import SimpleNamespace, TracebackType
 
 # Text first: it writes into the binary ones.
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 _KINDS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
 
@@ -35,9 +39,10 @@ class Writers:
         """
         writers = [writer for reference in self._earlier if (writer := reference()) is not None]
         writers += _find(_is_buffered)
+        standard = {id(layer) for stream in (sys.stdout, sys.stderr) for layer in _layers(stream)}
         for kind in _KINDS:
             for writer in writers:
-                if isinstance(writer, kind) and writer not in (sys.stdout, sys.stderr):
+                if isinstance(writer, kind) and id(writer) not in standard:
                     _attempt(writer, writer.flush)
 
     def close_wrappers(self) -> None:
@@ -47,6 +52,10 @@ class Writers:
         """
         for wrapper in _find(_is_wrapper):
             _attempt(wrapper, wrapper.close)
+
+
+def _layers(stream: object) -> tuple[object, object]:
+    return stream, getattr(stream, "buffer", stream)
 
 
 def _find(wanted: Callable[[type], bool]) -> list[io.IOBase]:
@@ -80,13 +89,27 @@ def _attempt(file: io.IOBase, action: Callable[[], None]) -> None:
         report(error, file)
 
 
-def report(error: BaseException, source: object, message: str | None = None) -> None:
+def report(error: BaseException, source: object, message: str = "Exception ignored in") -> None:
     """Tell of an error that has nobody to raise to, as the interpreter does for finalizers."""
-    arguments = SimpleNamespace(
-        exc_type=type(error),
-        exc_value=error,
-        exc_traceback=error.__traceback__,
-        err_msg=message,
-        object=source,
-    )
-    sys.unraisablehook(arguments)
+    error = error.with_traceback(users_part(error.__traceback__))
+    if sys.unraisablehook is not sys.__unraisablehook__:
+        arguments = SimpleNamespace(
+            exc_type=type(error),
+            exc_value=error,
+            exc_traceback=error.__traceback__,
+            err_msg=message,
+            object=source,
+        )
+        sys.unraisablehook(arguments)
+    elif sys.stderr is not None:
+        # The interpreter's own hook takes nothing but a type of its own.
+        with contextlib.suppress(OSError, ValueError):  # nowhere is left to tell it
+            print(f"{message}: {source!r}", file=sys.stderr)
+            traceback.print_exception(error)
+
+
+def users_part(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of ours that it begins with."""
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        trace = trace.tb_next
+    return trace
