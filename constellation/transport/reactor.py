@@ -13,11 +13,13 @@ lead           loops with awaits      who is woken by input
 =============  =====================  ==============================================
 none           none                   the I/O thread (its poller is *armed*)
 a thread       any                    that thread (and the loops)
-none           some                   the loops
+none           some                   the loops; the I/O thread in their place if they do not come
 =============  =====================  ==============================================
 
 The I/O thread is armed only when there was no lead for a moment: a thread that blocks again and
-again, as in a ping-pong, would have it woken each time for nothing.
+again, as in a ping-pong, would have it woken each time for nothing. Input that is for a loop wakes
+it too, but it looks only after a while whether the loop was there: one that is held up by a task,
+or does not run any more, must not keep the process from receiving.
 
 Whoever is woken services the transport under the lock, which notifies the waiters concerned.
 A waiter is notified only under the lock, and goes to sleep only after it looked at its flag under
@@ -26,6 +28,7 @@ the lock: no wake-up is lost.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -51,9 +54,10 @@ _LONGEST = 3600.0
 """The longest that anybody sleeps in one go, seconds: systems refuse larger timeouts."""
 
 _LEAD_GRACE = 0.002
+_LOOP_GRACE = 0.05
 _RECENT = 0.02
-"""Seconds without a lead after which the I/O thread waits for input; and since when there was none
-for it to look at that again by itself."""
+"""Seconds: without a lead after which the I/O thread waits for input; that a loop has to come for
+its input; and since when there was no lead for the I/O thread to look at that again by itself."""
 
 
 class ThreadWaiter:
@@ -112,11 +116,13 @@ class LoopWaiter:
             self.notified = True
             if _get_ident() == self._ident:
                 self._resume()
-            elif not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._resume)
+            else:
+                # A closed loop resumes nobody: its tasks are gone, whether they ended or not.
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._resume)
 
     def _resume(self) -> None:
-        if not self.future.done():
+        if not self.future.done() and not self._loop.is_closed():
             self.future.set_result(None)
 
 
@@ -169,6 +175,8 @@ class Reactor:
         self._awaits = 0
         self._armed = True
         self._led_at = 0.0  # when the last lead left
+        self._loop_at = 0.0  # when a loop came for input last
+        self._left_at: float | None = None  # since when there is input that is left to the loops
         self._more = False
         self._io_due = 0.0  # when the I/O thread will look at the timers by itself
         self._stopping = False
@@ -237,12 +245,14 @@ class Reactor:
     # -- the I/O thread
 
     def _run(self) -> None:
+        woken = False  # by input
         while True:
             with self.lock:
                 if self._stopping:
                     return
                 try:
-                    self._serve(self._inner.wait(0))
+                    if not self._leave_to_loops(woken):
+                        self._serve(self._inner.wait(0))
                 except Exception:
                     # The one place where nobody else could be told. What failed is a defect, but
                     # the other channels of the process go on.
@@ -252,10 +262,26 @@ class Reactor:
                 self._io_due = now + _LONGEST if due is None else due
                 if not self._armed and now - self._led_at < _RECENT:
                     self._io_due = min(self._io_due, now + _LEAD_GRACE)
+                if self._left_at is not None:
+                    self._io_due = min(self._io_due, self._left_at + _LOOP_GRACE)
                 self._arm(now)
                 timeout = 0.0 if self._more and self._armed else min(self._io_due - now, _LONGEST)
-            self._outer.wait(max(timeout, 0.0))
+            woken = self._inner.fileno() in self._outer.wait(max(timeout, 0.0))
             self._io_wakeup.clear()
+
+    def _leave_to_loops(self, woken: bool) -> bool:
+        """Whether what there is to do is for a loop, as far as is known. The lock is held."""
+        now = monotonic()
+        since = self._left_at
+        if since is not None and (not self._awaits or now >= since + _LOOP_GRACE):
+            self._left_at = None
+            left = self._awaits > 0 and self._loop_at > since
+        else:
+            left = woken and self._awaits > 0 and self.lead is None
+            if left and since is None:
+                self._left_at = now
+        due = self._next_timer()
+        return left and (due is None or due > now)
 
     def _serve(self, ready: Collection[int]) -> None:
         # The wake-up is the lead's: if somebody else took it, the lead would sleep on.
@@ -265,7 +291,8 @@ class Reactor:
 
     def _arm(self, now: float) -> None:
         """Decide whether the I/O thread is woken by input. The lock is held."""
-        wanted = self.lead is None and not self._awaits and now - self._led_at >= _LEAD_GRACE
+        settled = self._left_at is None and now - self._led_at >= _LEAD_GRACE
+        wanted = self.lead is None and settled
         if wanted != self._armed:
             self._armed = wanted
             self._outer.arm(self._inner.fileno(), wanted)
@@ -369,8 +396,6 @@ class Reactor:
             maybe = operation._enlist(waiter)
             self._attach(loop)
             self._awaits += 1
-            if self._armed:
-                self._arm(0.0)
         try:
             while not done:
                 if maybe:
@@ -411,6 +436,7 @@ class Reactor:
             if self._stopping:
                 loop.remove_reader(self._inner.fileno())
                 return
+            self._loop_at = monotonic()
             self._serve(self._inner.wait(0))
             if self._more:
                 loop.call_soon(self._loop_ready, loop)
