@@ -15,14 +15,28 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from constellation.channel import culprit
-from constellation.channel.layout import LARGE, Buffer, Entry, pack_large, pack_small
+from constellation.channel.layout import (
+    LARGE,
+    READONLY,
+    REFERENCE,
+    Buffer,
+    Entry,
+    pack_large,
+    pack_small,
+)
 from constellation.channel.pickling import ImagePickler
 from constellation.errors import SerializationError
+from constellation.transport.memory import Lent
 
 if TYPE_CHECKING:
     from constellation.channel.byvalue import ImageRecord
 
 __all__ = ["Encoder"]
+
+LENT_FROM = 128 << 10
+"""Bytes of a buffer that costs less to map at the receiver than to send."""
+
+Lend = Callable[[memoryview], "Lent | None"]
 
 
 class Encoder:
@@ -32,6 +46,7 @@ class Encoder:
         codec: `pickle`, `raw`, `json` or `msgpack`.
         image: The program image.
         spawning: As for `ImagePickler`.
+        lend: Copies a large buffer to where the receiver finds it, if that is possible.
 
     Attributes:
         count: The values added since the last `take`.
@@ -51,12 +66,19 @@ class Encoder:
         "count",
     )
 
-    def __init__(self, codec: str, image: ImageRecord | None, *, spawning: bool = False) -> None:
+    def __init__(
+        self,
+        codec: str,
+        image: ImageRecord | None,
+        *,
+        spawning: bool = False,
+        lend: Lend | None = None,
+    ) -> None:
         self._image = image
         # Of pickles most have one chunk. Which chunks belong to which value is noted only once the
         # message is large; until then there is one for each.
         self._chunks: list[Any] = []
-        self._buffers: list[tuple[Buffer, bool]] = []
+        self._buffers: list[tuple[Buffer, int]] = []
         self._entries: list[Entry] = []
         self._large = False
         self._placed = 0  # the buffers of the values in `_entries`
@@ -66,7 +88,7 @@ class Encoder:
             pickler = ImagePickler(
                 _Output(self._chunks.append),
                 image,
-                buffer_callback=partial(_out_of_band, self._buffers.append),
+                buffer_callback=partial(_out_of_band, self._buffers.append, lend),
                 spawning=spawning,
             )
             self._dump: Callable[[Any], None] = pickler.dump
@@ -81,7 +103,7 @@ class Encoder:
     def size(self) -> int:
         """The bytes of the values added since the last `take`."""
         chunks, buffers = self._chunks, self._buffers
-        return sum(map(len, chunks)) + sum(len(buffer) for buffer, _ in buffers)
+        return sum(map(len, chunks)) + sum(_size(buffer) for buffer, _ in buffers)
 
     def add(self, value: Any) -> int:
         """Add a value. Gives its size in bytes.
@@ -146,7 +168,7 @@ class Encoder:
             parts = pack_large(chunks[first:], [entry], buffers[self._placed :])
             del chunks[first:], buffers[self._placed :]
         self.count -= 1
-        return parts, sum(map(len, parts))
+        return parts, sum(map(_size, parts))
 
     def _note(self, before: int) -> int:
         """Note what the value added last is made of, in a message that is large, or is from now on.
@@ -165,7 +187,7 @@ class Encoder:
         own = buffers[self._placed :]
         entries.append(Entry(len(chunks) - before, length, len(own)))
         self._placed += len(own)
-        return length + sum(len(buffer) for buffer, _ in own)
+        return length + sum(_size(buffer) for buffer, _ in own)
 
     def _undo(self, count: int, chunks: int) -> None:
         """Have it as before the value that could not be added."""
@@ -193,16 +215,30 @@ class _Output:
         self.write = write
 
 
-def _out_of_band(keep: Callable[[tuple[Buffer, bool]], None], buffer: pickle.PickleBuffer) -> bool:
+def _out_of_band(
+    keep: Callable[[tuple[Buffer, int]], None], lend: Lend | None, buffer: pickle.PickleBuffer
+) -> bool:
     """Whether a buffer goes into the pickle; else it is kept, as it is now."""
     raw = buffer.raw()
-    if raw.nbytes < LARGE:
+    size = raw.nbytes
+    if size < LARGE:
         return True
+    flags = READONLY if raw.readonly else 0
+    if lend is not None and size >= LENT_FROM:
+        lent = lend(raw)
+        if lent is not None:
+            keep((lent, flags | REFERENCE))
+            return False
     whole: Buffer = raw.obj if type(raw.obj) is bytes else b""  # immutable: needs no copy
-    if len(whole) != raw.nbytes:
+    if len(whole) != size:
         whole = bytes(raw)
-    keep((whole, raw.readonly))
+    keep((whole, flags))
     return False
+
+
+def _size(part: Buffer) -> int:
+    """The bytes that a part of a message takes at its receiver."""
+    return part.size if type(part) is Lent else len(part)
 
 
 def _append_encoded(

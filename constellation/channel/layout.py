@@ -9,10 +9,12 @@ message  part                                content
 small    the only one                        byte 0; the length of each pickle (u32); the pickles
 large    head                                byte 1; the number of pieces (u32); for each value
                                              the length of its pickle (u64) and the number of its
-                                             buffers (u32); for each buffer a byte: 1 if it may
-                                             not be written to
+                                             buffers (u32); for each buffer a byte of flags: 1 if
+                                             it may not be written to, 2 if the part only refers
+                                             to it
 large    pieces, as many as the head says    the pickles, cut anywhere
-large    buffers, the rest                   what pickle protocol 5 keeps out of pickles
+large    buffers, the rest                   what pickle protocol 5 keeps out of pickles, or
+                                             references to it (`constellation.transport.memory`)
 =======  ==================================  ====================================================
 
 A message is large if something in it is too big to be copied once more: it is a part of its own.
@@ -27,6 +29,8 @@ from typing import NamedTuple
 
 __all__ = [
     "LARGE",
+    "READONLY",
+    "REFERENCE",
     "START_OF_ONE",
     "Buffer",
     "Entry",
@@ -34,6 +38,7 @@ __all__ = [
     "lengths_of_small",
     "pack_large",
     "pack_small",
+    "references",
     "unpack_large",
 ]
 
@@ -41,6 +46,9 @@ Buffer = bytes | bytearray | memoryview
 
 LARGE = 64 << 10
 """Bytes from which something is not copied into the message but becomes a part of it."""
+
+READONLY, REFERENCE = 1, 2
+"""Flags of a buffer."""
 
 _small_one = struct.Struct("<BI")
 START_OF_ONE = _small_one.size
@@ -81,19 +89,19 @@ def lengths_of_small(data: bytes, count: int) -> tuple[tuple[int, ...], int]:
 
 
 def pack_large(
-    chunks: Sequence[bytes], entries: Sequence[Entry], buffers: Sequence[tuple[Buffer, bool]]
+    chunks: Sequence[bytes], entries: Sequence[Entry], buffers: Sequence[tuple[Buffer, int]]
 ) -> list[Buffer]:
     """The parts of a large message.
 
     Args:
         chunks: The pickles of all values, in any number of chunks.
         entries: What belongs to each value.
-        buffers: The buffers of all values, and whether they may not be written to.
+        buffers: The buffers of all values, each with its flags.
     """
     pieces = list(_pieces(chunks))
     head = [_large.pack(1, len(pieces))]
     head += [_value.pack(length, number) for _, length, number in entries]
-    head.append(bytes(readonly for _, readonly in buffers))
+    head.append(bytes(flags for _, flags in buffers))
     return [b"".join(head), *pieces, *(buffer for buffer, _ in buffers)]
 
 
@@ -124,18 +132,18 @@ def unpack_large(
     head = memoryview(parts[0])
     kind, number = _large.unpack_from(head)
     table = [_value.unpack_from(head, _large.size + _value.size * i) for i in range(count)]
-    readonly = head[_large.size + _value.size * count :]
+    flags = head[_large.size + _value.size * count :]
     pieces = [memoryview(piece) for piece in parts[1 : 1 + number]]
     buffers = parts[1 + number :]
     if (
         kind != 1
         or len(pieces) != number
-        or len(readonly) != len(buffers)
+        or len(flags) != len(buffers)
         or sum(needs for _, needs in table) != len(buffers)
         or sum(length for length, _ in table) != sum(map(len, pieces))
     ):
         raise ValueError(f"not a large message of {count} values in {len(parts)} parts")
-    return _values(table, pieces, [_restored(*pair) for pair in zip(buffers, readonly)])  # noqa: B905 - of one length
+    return _values(table, pieces, [_restored(*pair) for pair in zip(buffers, flags)])  # noqa: B905 - of one length
 
 
 def _values(
@@ -156,9 +164,22 @@ def _values(
         place += needs
 
 
-def _restored(buffer: Buffer, readonly: int) -> Buffer:
+def references(parts: Sequence[Buffer]) -> list[int]:
+    """Which parts of a large message stand for buffers; none if the message is none."""
+    head = memoryview(parts[0])
+    if len(head) < _large.size:
+        return []
+    kind, pieces = _large.unpack_from(head)
+    first = 1 + pieces
+    flags = head[len(head) - max(len(parts) - first, 0) :]
+    if kind != 1 or len(flags) != len(parts) - first:
+        return []
+    return [first + index for index, flag in enumerate(flags) if flag & REFERENCE]
+
+
+def _restored(buffer: Buffer, flags: int) -> Buffer:
     """A buffer that can be written to if the one that was sent could; a copy only if needed."""
-    if readonly:
+    if flags & READONLY:
         return buffer  # the pickle itself says so
     return bytearray(buffer) if memoryview(buffer).readonly else buffer
 

@@ -11,9 +11,14 @@ the holder of `guard`, and to whoever takes them with the atomic `popleft`.
 
 from __future__ import annotations
 
+import logging
+import struct
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
+
+from constellation.channel.layout import references
+from constellation.transport.memory import Gone
 
 if TYPE_CHECKING:
     from constellation.operation import Waiter
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
     from constellation.wire.stream import Inbound
 
 __all__ = ["Closed", "Mailbox", "Message", "Opened"]
+
+logger = logging.getLogger(__name__)
 
 
 class Opened:
@@ -76,6 +83,8 @@ class Mailbox:
     """
 
     __slots__ = (
+        "_cut",
+        "_pickles",
         "codec",
         "guard",
         "items",
@@ -97,6 +106,8 @@ class Mailbox:
         self.reader: object | None = None
         self.owner: object | None = None
         self.over = peer.ended
+        self._pickles = False  # what arrives now is of codec `pickle`
+        self._cut = False  # something was lost: what comes after it is dropped
         self.guard = threading.Lock()
         self.waiters: list[Waiter] = []
 
@@ -133,17 +144,40 @@ class Mailbox:
     def opened(self, type_name: str, codec: str) -> None:
         """A Sender was made at the other end."""
         self.items.append(Opened(type_name, codec))
+        self._pickles = codec == "pickle"
 
     def arrived(self, inbound: Inbound, parts: list[Buffer], count: int, weight: int) -> None:
         """Values have come."""
+        if len(parts) > 1 and self._pickles:
+            self._borrow(parts)
+        if self._cut:
+            return
         self.items.append(Message(inbound, parts, count, weight))
         for waiter in self.waiters:
             waiter.notify()
 
+    def _borrow(self, parts: list[Buffer]) -> None:
+        """Put the buffers in the place of what only refers to them."""
+        for index in references(parts):
+            ledger = self.peer.ledger
+            try:
+                if ledger is None:
+                    raise OSError("the sender was never told that memory can be shared")
+                parts[index] = ledger.borrow(parts[index])
+            except Gone:
+                # It was killed, and this is lost with it. Nothing is in order after it.
+                self._cut = True
+                return
+            except (OSError, struct.error) as error:
+                # The reference stays, too short for any value: its `recv` will raise.
+                logger.error("cannot map what process %s lends: %s", self.peer.pid, error)
+                parts[0] = b""
+
     def closed(self) -> None:
         """The Sender was closed."""
-        self.items.append(Closed())
-        self.wake()
+        if not self._cut:
+            self.items.append(Closed())
+            self.wake()
 
     def ended(self) -> None:
         """The peer is gone: nothing more comes."""

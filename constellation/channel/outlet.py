@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from constellation.channel.payload import Encoder
 from constellation.errors import ChannelError, ProcessExited
+from constellation.transport.memory import Lent
 
 if TYPE_CHECKING:
     from constellation.channel.context import Context
@@ -90,7 +92,7 @@ class Outlet:
         self._clear = False
         self._waiting: deque[Waiting] = deque()
         self._codec = "pickle"
-        self._encoder = Encoder("pickle", context.image)
+        self._encoder = self._encoder_of("pickle")
         self._batched = 0  # the weight of the batch
         self._limit = 0  # what the batch may weigh
         self._flushed_at = 0.0
@@ -104,7 +106,7 @@ class Outlet:
     def open(self, owner: object, type_name: str, codec: str) -> None:
         """A handle was made. The transport's lock is held; the guard is free."""
         self._codec = codec
-        self._encoder = Encoder(codec, self._context.image)
+        self._encoder = self._encoder_of(codec)
         self.outbound.open(type_name, codec)  # raises if the name or the type cannot be told
         self.owner = owner
         self._refresh()
@@ -128,7 +130,7 @@ class Outlet:
                     with self._transport.lock:
                         self._transport.flush_later(self, self._peer)
                 return None
-        encoder = Encoder(self._codec, self._context.image)
+        encoder = self._encoder_of(self._codec)
         size = encoder.add(value)
         return encoder.take()[0], size + VALUE_WEIGHT
 
@@ -151,7 +153,7 @@ class Outlet:
             parts, weight = waiting.packed
             self._push()
             if first and self.outbound.fits(weight):
-                self.outbound.push(parts, 1, weight)
+                self._hand_over(parts, 1, weight)
                 self._leave(waiting)
                 self._refresh()
                 self._transport.transmit(self._peer)
@@ -265,12 +267,20 @@ class Outlet:
         self._limit = self.outbound.granted - self.outbound.pushed
         self._clear = self.owner is not None and not self._waiting and not self._peer.exit_known
 
+    def _hand_over(self, parts: list[Buffer], count: int, weight: int) -> None:
+        """Give the stream a message."""
+        if len(parts) > 1:
+            for part in parts:
+                if type(part) is Lent:
+                    part.sent = True
+        self.outbound.push(parts, count, weight)
+
     def _push(self) -> None:
         """Hand the batch to the stream."""
         if not self._encoder.count:
             return
         parts, count, _ = self._encoder.take()
-        self.outbound.push(parts, count, self._batched)
+        self._hand_over(parts, count, self._batched)
         self._batched = 0
         self._limit = self.outbound.granted - self.outbound.pushed
         self._flushed_at = monotonic()
@@ -299,6 +309,10 @@ class Outlet:
         self._transport.transmit(self._peer)
         self._transport.released(self._peer)
 
+    def _encoder_of(self, codec: str) -> Encoder:
+        lend = partial(self._transport.memory.lend, self._peer)
+        return Encoder(codec, self._context.image, lend=lend)
+
     # -- guard held
 
     def _flush_now(self) -> None:
@@ -314,7 +328,7 @@ class Outlet:
         with self._transport.lock:
             self._push()
             if self.outbound.fits(weight):
-                self.outbound.push(parts, 1, weight)
+                self._hand_over(parts, 1, weight)
                 self._refresh()
                 self._transport.transmit(self._peer)
                 return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from constellation.exit_status import ExitStatus
     from constellation.pid import Pid
+    from constellation.transport.memory import Ledger
     from constellation.wire.frames import Buffer
     from constellation.wire.link import Link
     from constellation.wire.stream import Inbound
@@ -76,6 +77,8 @@ class Peer:
         left: It said BYE: nothing more comes, and nothing more is read.
         exit_known: The bridge has said that it exited, with `status` if that is known.
         ended: It has exited, and all that it sent was given over.
+        lends: Whether it maps what this process lends; None: it was not asked.
+        ledger: What it lends to this process.
     """
 
     __slots__ = (
@@ -87,7 +90,9 @@ class Peer:
         "idle_since",
         "inlets",
         "last_arrival",
+        "ledger",
         "left",
+        "lends",
         "link",
         "outlets",
         "pid",
@@ -112,6 +117,8 @@ class Peer:
         self.last_arrival = 0.0
         self.idle_since: float | None = None  # since when no handle needs it
         self.due: float | None = None  # the timer set for it
+        self.lends: bool | None = None
+        self.ledger: Ledger | None = None
 
     @property
     def held(self) -> bool:

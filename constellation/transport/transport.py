@@ -37,6 +37,7 @@ from constellation.control.messages import (
     Watch,
 )
 from constellation.pid import Pid
+from constellation.transport import memory
 from constellation.transport.peer import Inlet, Outlet, Peer
 from constellation.transport.reactor import Reactor
 from constellation.transport.router import Router, Unroutable, key_of_route
@@ -129,11 +130,12 @@ class Transport:
         self._ready: set[Peer] = set()  # peers whose links may have frames to send
         self._unflushed: dict[Outlet, Peer] = {}
         self._flush_at: float | None = None
+        self.memory = memory.Memory(self)
         self._timers: list[tuple[float, int, Peer]] = []
         self._timer_count = 0
         # Finalizers run on any thread inside any critical section: they only append here.
         self._deferred: deque[Callable[[], bool]] = deque()
-        os.register_at_fork(after_in_child=self._forked)
+        os.register_at_fork(before=self.memory.forking, after_in_child=self._forked)
 
     def start(self) -> None:
         """Start the I/O thread."""
@@ -160,8 +162,16 @@ class Transport:
         """Where what the peer sends on a name goes, made on first use."""
         inlet = peer.inlets.get(name)
         if inlet is None:
-            inlet = peer.inlets[name] = self._make_inlet(peer, name)
+            make = self._negotiation if name == memory.STREAM else self._make_inlet
+            inlet = peer.inlets[name] = make(peer, name)
         return inlet
+
+    def _negotiation(self, peer: Peer, name: str) -> Inlet:
+        return memory.Negotiation(self.memory, peer)
+
+    def later(self, peer: Peer) -> None:
+        """Send what the peer's link has to send with what is sent next."""
+        self._ready.add(peer)
 
     def transmit(self, peer: Peer) -> None:
         """Send what the peer's link has to send, and see to what arrived meanwhile."""
@@ -246,7 +256,11 @@ class Transport:
                 self._read_monitor()
         more = self._drain()
         now = monotonic()
-        if (self._timers and self._timers[0][0] <= now) or self._flush_at is not None:
+        if (
+            (self._timers and self._timers[0][0] <= now)
+            or self._flush_at is not None
+            or self.memory.due is not None
+        ):
             self._run_timers(now)
         # Sending takes the edge of the descriptor.
         return self._pump() or more
@@ -434,13 +448,16 @@ class Transport:
 
     def _next_timer(self) -> float | None:
         first = self._timers[0][0] if self._timers else None
-        if self._flush_at is not None and (first is None or self._flush_at < first):
-            return self._flush_at
+        for other in (self._flush_at, self.memory.due):
+            if other is not None and (first is None or other < first):
+                first = other
         return first
 
     def _run_timers(self, now: float) -> None:
         if self._flush_at is not None and self._flush_at <= now:
             self._flush()
+        if self.memory.due is not None:
+            self.memory.trim(now)
         while self._timers and self._timers[0][0] <= now:
             when, _, peer = heapq.heappop(self._timers)
             if peer.due == when:
@@ -549,6 +566,7 @@ class Transport:
             inlet.ended()
         for outlet in list(peer.outlets.values()):
             outlet.ended()
+        self.memory.pool.forget(peer.pid.key)
         self._settled()
         self._forget(peer)
 
@@ -578,6 +596,7 @@ class Transport:
         self.reactor.stop()
         self._router.close()
         self._control.close()
+        self.memory.close()
 
     def _forked(self) -> None:
         """In a fork of this process: nothing of the transport may be touched."""

@@ -1,0 +1,271 @@
+"""Large buffers, which cross memory once: what a user may do with them, and what ends with them."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import programs
+import pytest
+
+COMMON = """
+    import gc, os, signal, sys, time
+    import numpy as np
+    from constellation import ProcessExited, Receiver, Sender, init, spawn
+    from constellation.channel import context
+
+    SIZE = 1 << 20
+
+    def memory():
+        return context.current().transport.memory
+
+    def until(condition):
+        while not condition():
+            time.sleep(0.01)
+
+    def shared(parent):
+        '''A Sender through which arrays go by memory: the first one goes before it is agreed on.'''
+        sender = Sender(parent)
+        sender.send(np.zeros(SIZE, np.uint8)).block()
+        until(lambda: context.current().transport.peer(parent).lends)
+        return sender
+"""
+
+
+def run(tmp_path: Path, source: str) -> bytes:
+    done = programs.run(programs.write(tmp_path, COMMON + source))
+    for node in done.tree.all():
+        assert (node.end, node.err) == (0, b"")
+    return done.tree.out
+
+
+def test_they_go_by_memory_and_are_equal_and_the_receivers_own(tmp_path: Path) -> None:
+    out = run(
+        tmp_path,
+        """
+    def child(parent):
+        sender = shared(parent)
+        array = np.arange(SIZE // 8, dtype=np.float64)
+        for number in range(20):
+            array[0] = number
+            sender.send((number, array, array.reshape(8, -1), "text")).block()
+            array[0] = -1  # is not seen by the receiver
+        assert memory().pool._blocks
+        Receiver(parent).recv().block()
+
+    init()
+    pid = spawn(child).block()
+    receiver = Receiver(pid)
+    assert receiver.recv().block().sum() == 0
+    kept = []
+    for number in range(20):
+        got, flat, square, text = receiver.recv().block()
+        assert (got, text, flat[0], square[0, 0]) == (number, "text", number, number)
+        assert (flat[1:] == np.arange(1, SIZE // 8)).all()
+        assert flat.flags.writeable
+        flat += 1
+        assert square[0, 0] == number
+        kept.append(flat)
+    assert [flat[0] for flat in kept] == list(range(1, 21))
+    assert len(memory().mapped) > 1
+    Sender(pid).send("done").block()
+    print("fine")
+        """,
+    )
+    assert out == b"fine\n"
+
+
+def test_more_than_can_be_mapped_are_all_kept(tmp_path: Path) -> None:
+    out = run(
+        tmp_path,
+        """
+    def child(parent):
+        sender = shared(parent)
+        for number in range(200):
+            sender.send(np.full(SIZE // 4, number, np.uint8)).block()
+
+    init()
+    receiver = Receiver(spawn(child).block())
+    arrays = list(receiver)[1:]
+    # The sender is gone, and what it sent is not.
+    assert all((array == number).all() for number, array in enumerate(arrays))
+    print(len(arrays), len(memory().mapped) <= 64, len(os.listdir("/proc/self/fd")) < 100)
+        """,
+    )
+    assert out == b"200 True True\n"
+
+
+def test_a_readonly_array_stays_one(tmp_path: Path) -> None:
+    out = run(
+        tmp_path,
+        """
+    def child(parent):
+        sender = shared(parent)
+        array = np.ones(SIZE, np.uint8)
+        array.flags.writeable = False
+        sender.send(array).block()
+
+    init()
+    receiver = Receiver(spawn(child).block())
+    print([array.flags.writeable for array in receiver])
+        """,
+    )
+    assert out == b"[True, False]\n"
+
+
+def test_a_fork_of_the_receiver_has_values_of_its_own(tmp_path: Path) -> None:
+    out = run(
+        tmp_path,
+        """
+    def child(parent):
+        sender = shared(parent)
+        for number in range(60):
+            sender.send(np.full(SIZE, number, np.uint8)).block()
+        Receiver(parent).recv().block()
+
+    init()
+    pid = spawn(child).block()
+    receiver = Receiver(pid)
+    receiver.recv().block()
+    array = receiver.recv().block()
+    ours, theirs = os.pipe()
+    forked = os.fork()
+    if forked == 0:
+        os.read(ours, 1)  # the parent has written to its array, dropped it, and got others
+        right = (array == 0).all()
+        array[:] = 200
+        del array
+        os._exit(0 if right else 1)
+    array[:] = 100
+    assert (array == 100).all()
+    del array
+    rest = [receiver.recv().block() for _ in range(30)]
+    os.write(theirs, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == 0
+    rest += [receiver.recv().block() for _ in range(29)]
+    assert all((array == number).all() for number, array in enumerate(rest, 1))
+    Sender(pid).send("done").block()
+    print("fine")
+        """,
+    )
+    assert out == b"fine\n"
+
+
+def test_memory_is_given_back_when_nothing_is_sent_any_more(tmp_path: Path) -> None:
+    out = run(
+        tmp_path,
+        """
+    def child(parent):
+        sender = shared(parent)
+        for number in range(50):
+            sender.send(np.full(SIZE, number, np.uint8)).block()
+        until(lambda: not memory().pool._blocks)
+        sender.send(np.full(SIZE, 50, np.uint8)).block()  # and is there when it is needed again
+        Receiver(parent).recv().block()
+
+    init()
+    pid = spawn(child).block()
+    receiver = Receiver(pid)
+    for number in range(51):
+        receiver.recv().block()
+    assert (receiver.recv().block() == 50).all()
+    until(lambda: not memory().mapped)
+    Sender(pid).send("done").block()
+    print("fine")
+        """,
+    )
+    assert out == b"fine\n"
+
+
+def test_what_was_not_sent_after_all_takes_no_block(tmp_path: Path) -> None:
+    out = run(
+        tmp_path,
+        """
+    def child(parent):
+        sender = shared(parent)
+        Receiver(parent).recv().block()
+        for number in range(200):
+            try:
+                sender.send(np.full(SIZE, number, np.uint8)).block(timeout=0.001)
+            except TimeoutError:
+                pass
+        assert len(memory().pool._blocks) < 20
+        sender.send("end").block()
+
+    init()
+    pid = spawn(child).block()
+    receiver = Receiver(pid)
+    receiver.recv().block()
+    Sender(pid).send("go").block()
+    time.sleep(0.5)
+    seen = []
+    while not isinstance(value := receiver.recv().block(), str):
+        assert (value == value[0]).all()
+        seen.append(int(value[0]))
+    assert seen == sorted(set(seen)) and seen[0] == 0
+    print("fine")
+        """,
+    )
+    assert out == b"fine\n"
+
+
+@pytest.mark.parametrize("end", ["returns", "fails", "is killed"])
+def test_what_was_received_outlives_its_sender(tmp_path: Path, end: str) -> None:
+    path = programs.write(
+        tmp_path,
+        COMMON
+        + f"""
+    def child(parent):
+        sender = shared(parent)
+        for number in range(3):
+            sender.send(np.full(SIZE, number, np.uint8)).block()
+        sender.flush().block()
+        if {end!r} == "fails":
+            raise ValueError
+        if {end!r} == "is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    init()
+    receiver = Receiver(spawn(child).block())
+    arrays = []
+    try:
+        for array in receiver:
+            arrays.append(array)
+        print("closed")
+    except ProcessExited as error:
+        print(error.status)
+    assert [int(array[-1]) for array in arrays] == [0, 0, 1, 2]
+    print(len(arrays))
+        """,
+    )
+    ends = {"returns": "closed", "fails": "1", "is killed": signal.SIGKILL.name}
+    assert programs.run(path).tree.out.decode() == f"{ends[end]}\n4\n"
+
+
+def test_a_receiver_that_is_killed_takes_no_memory_along(tmp_path: Path) -> None:
+    path = programs.write(
+        tmp_path,
+        COMMON
+        + """
+    def child(parent):
+        Sender(parent).send("here").block()
+        receiver = Receiver(parent)
+        arrays = [receiver.recv().block() for _ in range(3)]
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    init()
+    for _ in range(3):
+        pid = spawn(child).block()
+        Receiver(pid).recv().block()
+        sender = Sender(pid)
+        try:
+            while True:
+                sender.send(np.ones(SIZE, np.uint8)).block()
+        except ProcessExited as error:
+            assert error.status.signal == "SIGKILL"
+        until(lambda: all(block.free_since for block in memory().pool._blocks.values()))
+    print("fine")
+        """,
+    )
+    tree = programs.run(path).tree
+    assert (tree.end, tree.out) == (0, b"fine\n")

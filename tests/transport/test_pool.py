@@ -1,0 +1,143 @@
+"""Blocks that are lent: made, used again, given up."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from constellation.transport.pool import (
+    DISCARDED,
+    KEEP,
+    LEDGER_SIZE,
+    LENT,
+    RETURNED,
+    Block,
+    Pool,
+    entry_of,
+    read_offer,
+)
+
+MIB = 1 << 20
+A, B = b"a" * 16, b"b" * 16
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    made = Pool()
+    made.offer()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ledger(pool: Pool) -> Iterator[mmap.mmap]:
+    """The ledger as a borrower sees it."""
+    pid, fd, inode, nonce = read_offer(pool.offer())
+    assert (pid, os.fstat(fd).st_ino) == (os.getpid(), inode)
+    with mmap.mmap(fd, LEDGER_SIZE) as mapped:
+        assert mapped[: len(nonce)] == nonce
+        yield mapped
+
+
+def taken(pool: Pool, size: int, borrower: bytes = A, now: float = 0.0) -> Block:
+    block = pool.take(size, borrower, now)
+    assert block is not None
+    assert len(block.view) >= size
+    return block
+
+
+def test_a_block_is_used_again_when_it_came_back(pool: Pool, ledger: mmap.mmap) -> None:
+    first = taken(pool, MIB)
+    assert taken(pool, MIB) is not first
+    ledger[entry_of(first.index)] = RETURNED
+    assert taken(pool, MIB - 5) is first
+    assert ledger[entry_of(first.index)] == LENT
+
+
+def test_a_block_that_was_never_sent_is_used_again(pool: Pool) -> None:
+    first = taken(pool, MIB)
+    pool.unsent.append(first)
+    assert taken(pool, MIB) is first
+
+
+def test_a_block_that_a_fork_of_the_borrower_reads_is_not_used_again(
+    pool: Pool, ledger: mmap.mmap
+) -> None:
+    first = taken(pool, MIB)
+    ledger[entry_of(first.index)] = DISCARDED
+    second = taken(pool, MIB)
+    assert second is not first
+    assert first.closed
+    assert not second.closed
+
+
+def test_a_small_buffer_does_not_get_a_huge_block(pool: Pool, ledger: mmap.mmap) -> None:
+    huge = taken(pool, 64 * MIB)
+    ledger[entry_of(huge.index)] = RETURNED
+    assert taken(pool, MIB) is not huge
+    assert taken(pool, 40 * MIB) is huge
+
+
+def test_the_smallest_that_fits_is_taken(pool: Pool, ledger: mmap.mmap) -> None:
+    blocks = [taken(pool, size * MIB) for size in (4, 1, 2)]
+    for block in blocks:
+        ledger[entry_of(block.index)] = RETURNED
+    assert taken(pool, MIB + 1) is blocks[2]
+
+
+def test_what_a_borrower_had_goes_with_it(pool: Pool) -> None:
+    first, second = taken(pool, MIB, A), taken(pool, MIB, B)
+    pool.forget(A)
+    assert (first.closed, second.closed) == (True, False)
+    pool.unsent.append(first)  # a value that was waiting for room
+    assert taken(pool, MIB) is not first
+
+
+def test_free_blocks_are_kept_for_a_while(pool: Pool, ledger: mmap.mmap) -> None:
+    block = taken(pool, MIB, now=10.0)
+    assert pool.due == 10.0 + KEEP
+    ledger[entry_of(block.index)] = RETURNED
+    pool.trim(11.0)  # seen to be free
+    assert not block.closed
+    assert pool.due is not None
+    pool.trim(pool.due)
+    assert block.closed
+    assert pool.due is None
+
+
+def test_what_stays_away_is_looked_for_ever_less_often(pool: Pool) -> None:
+    taken(pool, MIB, now=0.0)
+    waits = []
+    for _ in range(12):
+        due = pool.due
+        assert due is not None
+        pool.trim(due)
+        assert pool.due is not None
+        waits.append(pool.due - due)
+    assert waits == sorted(waits)
+    assert waits[-1] == 64.0
+    # The next one lent brings it back.
+    assert pool.due is not None
+    now = pool.due - 60.0
+    taken(pool, MIB, now=now)
+    assert pool.due == now + KEEP
+
+
+def test_there_is_an_end_to_the_blocks(pool: Pool, ledger: mmap.mmap) -> None:
+    blocks = [taken(pool, MIB) for _ in range(64)]
+    assert pool.take(MIB, A, 0.0) is None
+    ledger[entry_of(blocks[7].index)] = RETURNED
+    # One that is free and of no use makes way.
+    assert len(taken(pool, 32 * MIB).view) == 32 * MIB
+    assert blocks[7].closed
+
+
+def test_without_memory_there_is_no_block(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "memfd_create", fail)
+    assert pool.take(MIB, A, 0.0) is None
