@@ -85,6 +85,7 @@ class Stage:
             faulthandler.disable()
             # In place of those of pytest, which captures.
             sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115
+            sys.unraisablehook = sys.__unraisablehook__
             adapt(identity, setup)
 
             def resume_and_work() -> None:

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from constellation.process import descriptors
+
+
+def in_child(code: str, *, shell: str = 'exec "$0" "$@"') -> str:
+    """Runs in an interpreter of its own; the descriptors of this one are pytest's."""
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("closed", ["", "<&-", "<&- 2>&-"])
+def test_the_standard_streams_are_open_whatever_the_shell_did(closed: str) -> None:
+    code = (
+        "import os; from constellation.process.descriptors import open_standard_streams\n"
+        "open_standard_streams(); open_standard_streams()\n"
+        "print([os.get_inheritable(each) for each in range(3)], os.open('/dev/null', 0) > 2)"
+    )
+    assert in_child(code, shell=f'exec "$0" "$@" {closed}') == "[True, True, True] True\n"
+
+
+def test_all_descriptors_but_those_to_keep_are_closed() -> None:
+    code = (
+        "import os; from constellation.process.descriptors import close_all_but\n"
+        "opened = [os.open('/dev/null', 0) for _ in range(5)]; os.dup2(1, 500)\n"
+        "close_all_but({0, 1, 2, opened[2]})\n"
+        "print([each for each in range(600) if os.path.exists(f'/dev/fd/{each}')]"
+        " == [0, 1, 2, opened[2]])"
+    )
+    assert in_child(code) == "True\n"
+
+
+def test_replaced_by_null_they_hold_up_nobody() -> None:
+    read, write = os.pipe()
+    other = os.dup(write)
+    descriptors.replace_with_null(write, other)
+    assert os.read(read, 1) == b"", "the last writer is gone"
+    for descriptor in (read, write, other):
+        os.close(descriptor)
+
+
+def test_the_runtime_directory_is_for_this_user_and_is_removed_with_what_is_in_it() -> None:
+    directory = descriptors.make_runtime_directory()
+    status = os.stat(directory)
+    assert stat.S_IMODE(status.st_mode) == 0o700
+    listener = descriptors.listen(os.path.join(directory, "0" * 32))
+    listener.close()
+    descriptors.remove_runtime_directory(directory)
+    assert not os.path.exists(directory)
+    descriptors.remove_runtime_directory(directory)
+
+
+@pytest.mark.parametrize("name", ["x" * 80, "l\u0085ne"])
+def test_a_temporary_directory_that_no_socket_fits_into_is_not_used(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    directory = descriptors.make_runtime_directory()
+    assert os.path.dirname(directory) == "/tmp"
+    assert os.listdir(tmp_path / name) == []
+    descriptors.remove_runtime_directory(directory)
+
+
+def test_listening_where_there_is_nothing_leaves_no_descriptor() -> None:
+    with pytest.raises(OSError) as caught:
+        descriptors.listen("/nowhere/at/all")
+    assert caught.value.errno == errno.ENOENT

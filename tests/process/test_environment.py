@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from constellation.errors import SpawnError
+from constellation.process import environment
+from constellation.process.image import Image
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Image]:
+    """What was at `init()`. All is put back in the end."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["program"])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = dict(os.environb)
+    os.environ["KEPT"] = "1"
+    os.environ["CHANGED"] = "1"
+    os.environ["DELETED"] = "1"
+    yield Image(sys.modules["__main__"])
+    os.environb.clear()
+    os.environb.update(before)
+
+
+def difference_from(image: Image) -> bytes:
+    # pytest changes it between the fixture and the test.
+    image.environ[b"PYTEST_CURRENT_TEST"] = os.environb[b"PYTEST_CURRENT_TEST"]
+    return environment.difference(image)
+
+
+def back_to(image: Image) -> None:
+    """As a fork of the image has it."""
+    sys.argv[:] = image.argv
+    sys.path[:] = image.path
+    os.environb.clear()
+    os.environb.update(image.environ)
+    assert image.cwd is not None
+    os.chdir(image.cwd)
+
+
+def test_nothing_changed_is_nothing_to_do(image: Image) -> None:
+    difference = difference_from(image)
+    assert len(difference) < 10
+    before = (list(sys.argv), list(sys.path), dict(os.environb), os.getcwd())
+    environment.apply(difference)
+    assert before == (sys.argv, sys.path, dict(os.environb), os.getcwd())
+
+
+def test_everything_arrives(image: Image, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    argv, path = sys.argv, sys.path
+    sys.argv.append("ärgument")
+    sys.path.insert(0, "/somewhere")
+    os.environ["CHANGED"] = "2"
+    os.environ["NEW"] = "3"
+    os.environb[b"BYTES\xff"] = b"\xfe"
+    del os.environ["DELETED"]
+    os.chdir(tmp_path / "other")
+    expected = (list(sys.argv), list(sys.path), dict(os.environb), os.getcwd())
+    difference = difference_from(image)
+    back_to(image)
+    environment.apply(difference)
+    assert expected == (sys.argv, sys.path, dict(os.environb), os.getcwd())
+    assert os.environ["NEW"] == "3"
+    assert sys.argv is argv, "the very list, which others may hold"
+    assert sys.path is path
+
+
+def test_what_a_path_may_hold_besides_text_stays_behind(image: Image) -> None:
+    sys.path.append(Path("/not/text"))  # type: ignore[arg-type]
+    sys.argv.append(5)  # type: ignore[arg-type]
+    difference = difference_from(image)
+    back_to(image)
+    environment.apply(difference)
+    assert "/not/text" not in sys.path
+    assert sys.argv == ["program", "5"]
+
+
+def test_a_renamed_directory_is_the_same_one(image: Image, tmp_path: Path) -> None:
+    tmp_path.rename(tmp_path.with_name("renamed"))
+    try:
+        assert difference_from(image) == difference_from(Image.capture())
+    finally:
+        tmp_path.with_name("renamed").rename(tmp_path)
+
+
+def test_a_directory_that_was_removed_cannot_be_given(image: Image, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    os.rmdir(tmp_path / "gone")
+    with pytest.raises(SpawnError, match="working directory"):
+        environment.difference(image)
+
+
+def test_a_directory_that_is_gone_on_arrival_is_named(image: Image, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    difference = difference_from(image)
+    os.rmdir(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match="gone"):
+        environment.apply(difference)
