@@ -78,7 +78,8 @@ def leave(code: int, *, interrupted: bool = False) -> NoReturn:
     """
     _attempt(threading._shutdown, "threading._shutdown")  # type: ignore[attr-defined]
     _attempt(atexit._run_exitfuncs, "atexit")
-    if not _flush(sys.stdout) or not _flush(sys.stderr):
+    # Both, and in this order: of the first one's failure the second tells.
+    if not all([_flush(sys.stdout), _flush(sys.stderr)]):
         code = _FLUSH_FAILED
     if interrupted:
         die_of_interrupt()
