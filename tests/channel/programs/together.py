@@ -353,15 +353,18 @@ def the_same_in_asyncio_with_tasks_that_are_cancelled():
 def select_is_fair():
     def flood(parent):
         with Sender(parent) as sender:
-            sender.send_many([bytes(1000)] * 20_000).block()
+            sender.send_many(range(1000)).block()
+            sender.flush().block()
+            Sender(parent, name="ready").send(True).block()
 
-    receivers = [Receiver(spawn(flood).block()) for _ in range(3)]
-    for receiver in receivers:
-        receiver.recv().block()
+    children = [spawn(flood).block() for _ in range(3)]
+    for child in children:
+        assert Receiver(child, name="ready").recv().block()
+    receivers = [Receiver(child) for child in children]
     seen = Counter(select(*(each.recv() for each in receivers)).block()[0] for _ in range(600))
     assert all(seen[index] > 60 for index in range(3)), seen
-    for receiver in receivers:
-        assert sum(1 for _ in receiver) > 0
+    for index, receiver in enumerate(receivers):
+        assert list(receiver) == [*range(seen[index], 1000)]
 
 
 @check
