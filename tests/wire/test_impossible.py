@@ -1,46 +1,23 @@
 """Frames that are well formed and that no peer may send: refused, and nothing has changed.
 
-`snapshot` is all that a link knows; what is refused or ignored leaves it as it was.
+`links.snapshot` is all that a link knows; what is refused or ignored leaves it as it was.
 """
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import pytest
+from links import snapshot
 
 from constellation.wire.errors import WireError
 from constellation.wire.events import Arrived, Closed, Opened
 from constellation.wire.frames import Close, Credit, Data, Frame, Open, Probe
 from constellation.wire.link import Link
-from constellation.wire.stream import Inbound, Outbound
+from constellation.wire.stream import Outbound
 
 WINDOW = 1024
 FRAGMENT = 100
-
-
-def snapshot(link: Link) -> dict[str, Any]:
-    """Everything that a link and its streams know, but for the time."""
-    known = _fields(link)
-    del known["_now"]
-    return known
-
-
-def _fields(thing: object) -> dict[str, Any]:
-    names = getattr(thing, "__slots__", None) or vars(thing)
-    return {name: _copied(getattr(thing, name)) for name in names if name != "_link"}
-
-
-def _copied(value: Any) -> Any:
-    match value:
-        case Inbound() | Outbound():
-            return _fields(value)
-        case dict():
-            return [(_copied(key), _copied(each)) for key, each in value.items()]
-        case list() | tuple() | set():
-            return [_copied(each) for each in value]
-    return copy.copy(value)
 
 
 def link_that_received(*frames: Frame) -> Link:
