@@ -14,7 +14,7 @@ METHODS = ("fork", "forkserver", "spawn")
 
 
 @click.command()
-@click.option("--rounds", default=5, show_default=True, help="Rounds of each figure.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of each figure.")
 @click.option("--one", default=20, show_default=True, help="Processes of a round, one at a time.")
 @click.option("--many", default=100, show_default=True, help="Processes of a round, all at once.")
 @click.option("--fib", default=10, show_default=True, help="Which Fibonacci number to compute.")
