@@ -5,6 +5,7 @@ The test process is the launcher. What the processes do is a function of the tes
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import select
@@ -142,7 +143,9 @@ class Stage:
                 process.said += messages
                 for message in messages:
                     if isinstance(message, Output) and process.grants:
-                        stream.post(Room(len(message.data)))
+                        # A monitor that has left is noticed when all that it said was read.
+                        with contextlib.suppress(ConnectionError):
+                            stream.post(Room(len(message.data)))
         except (EOFError, ConnectionError):
             if process is None:
                 self.zygote_open = False
