@@ -52,8 +52,7 @@ def spawn(
 
     Args:
         start: A function, closure, bound method, `functools.partial`, or a coroutine function,
-        which
-            is run with `asyncio.run`.
+            which is run with `asyncio.run`.
         args: For it.
         resources: What the process needs; None: `RESOURCES_DEFAULT`.
         kwargs: For it.
@@ -97,6 +96,7 @@ class _Spawn(Operation["Pid"]):
         "_request",
         "_resources",
         "_start_function",
+        "_value",
         "_wait_for_room",
         "_waiter",
     )
@@ -153,11 +153,8 @@ class _Spawn(Operation["Pid"]):
                 return False
             transport.tell(Accept(self._request))
             del transport.spawns[self._request]
+            self._value = self._pid
             return True
-
-    def _result(self) -> Pid:
-        assert self._pid is not None
-        return self._pid
 
     def _enlist(self, waiter: Waiter) -> bool:
         self._waiter = waiter
@@ -238,9 +235,6 @@ class _FromSpawner(Operation[None]):
 
     def _waits(self) -> Waits:
         return self._transport.reactor
-
-    def _result(self) -> None:
-        return None
 
     def _enlist(self, waiter: Waiter) -> bool:
         self._waiter = waiter
