@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from constellation.wire.errors import WireError
 from constellation.wire.events import Arrived, Closed, Event, Opened
+from constellation.wire.fragments import split, whole
 from constellation.wire.frames import Buffer, Close, Credit, Data, Open, Sequenced
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ class Outbound:
             self._push_fragments(parts, count, weight)
 
     def _push_fragments(self, parts: list[Buffer], count: int, weight: int) -> None:
-        fragments = list(_split(parts, self._fragment))
+        fragments = list(split(parts, self._fragment))
         for index, (joined, pieces) in enumerate(fragments):
             final = index == len(fragments) - 1
             self.last += 1
@@ -220,29 +221,6 @@ class Outbound:
 
 def _size(frame: Sequenced) -> int:
     return frame.size + _HEADER_SIZE if type(frame) is Data else _HEADER_SIZE
-
-
-def _split(parts: list[Buffer], limit: int) -> list[tuple[bool, list[Buffer]]]:
-    """Parts cut into fragments of at most `limit` bytes.
-
-    For each: whether it goes on with the last part of the one before, and its pieces.
-    """
-    fragments: list[tuple[bool, list[Buffer]]] = []
-    pieces: list[Buffer] = []
-    joined = False
-    room = limit
-    for part in parts:
-        view = memoryview(part)
-        at = 0
-        while len(view) - at > room:
-            pieces.append(view[at : at + room])
-            fragments.append((joined, pieces))
-            at += room
-            pieces, joined, room = [], True, limit
-        pieces.append(view[at:])
-        room -= len(view) - at
-    fragments.append((joined, pieces))
-    return fragments
 
 
 class Inbound:
@@ -353,9 +331,7 @@ class Inbound:
         if frame.more:
             return None
         self._fragments = []
-        # A bytearray, since who reads it may have to have it writable.
-        parts: list[Buffer] = [b[0] if len(b) == 1 else bytearray().join(b) for b in fragments]
-        return Arrived(self, parts, frame.count, frame.weight)
+        return Arrived(self, whole(fragments), frame.count, frame.weight)
 
     def _out_of_order(self, ahead: bool) -> None:
         if not ahead:
