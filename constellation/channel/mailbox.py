@@ -15,7 +15,7 @@ import logging
 import struct
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from constellation.channel.layout import references
 from constellation.transport.memory import Gone
@@ -108,7 +108,7 @@ class Mailbox:
         self.over = peer.ended
         self._pickles = False  # what arrives now is of codec `pickle`
         self._cut = False  # something was lost: what comes after it is dropped
-        self.guard = threading.Lock()
+        self.guard: Any = threading.Lock()
         self.waiters: list[Waiter] = []
 
     def put_back(self, value: object) -> None:
@@ -183,6 +183,14 @@ class Mailbox:
         """The peer is gone: nothing more comes."""
         self.over = True
         self.wake()
+
+    def forked(self, lock: Any) -> None:
+        """This is a fork of the process: what came is its, and receiving is refused by the lock."""
+        self.guard = lock
+        self.over = True
+        for item in self.items:
+            if isinstance(item, Message) and item.values:
+                item.values.clear()
 
     def wake(self) -> None:
         """Have everybody who waits look again."""

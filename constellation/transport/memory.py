@@ -23,7 +23,7 @@ import mmap
 import os
 import struct
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from constellation.transport.mapping import Mapping
 from constellation.transport.pool import (
@@ -309,6 +309,9 @@ class Negotiation:
 
     def closed(self) -> None:
         """Nothing to do: it stays open."""
+
+    def forked(self, lock: Any) -> None:
+        """This is a fork of the process."""
 
     def ended(self) -> None:
         """The peer is gone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from constellation.exit_status import ExitStatus
@@ -37,6 +37,9 @@ class Inlet(Protocol):
 
     def ended(self) -> None:
         """The peer is gone and everything that came from it was given over."""
+
+    def forked(self, lock: Any) -> None:
+        """This is a fork of the process: nothing of it may be used here, as the lock says."""
 
 
 class Outlet(Protocol):

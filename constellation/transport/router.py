@@ -135,14 +135,16 @@ class Router:
 
     def readable(self) -> bool:
         """Whether a message waits. To be asked after every call: the descriptor shows edges."""
+        if self._receiving:
+            # Before it is asked: the rest may be all that waits.
+            while self._get(_RCVMORE):
+                self._receive(_NOBLOCK)
+            self._receiving = False
         return bool(self._get(_EVENTS) & _POLLIN)
 
     def receive(self) -> list[Buffer]:
         """The next message, its route first. Call only if `readable`."""
         receive = self._receive
-        if self._receiving:
-            while self._get(_RCVMORE):
-                receive(_NOBLOCK)
         self._receiving = True
         message: list[Buffer] = [receive(_NOBLOCK)]
         frame = receive(_NOBLOCK, False)  # behind a route there is always something

@@ -607,3 +607,5 @@ class Transport:
         for peer in list(self.peers.values()):
             for outlet in list(peer.outlets.values()):
                 outlet.forked()
+            for inlet in list(peer.inlets.values()):
+                inlet.forked(self.lock)

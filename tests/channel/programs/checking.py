@@ -27,6 +27,8 @@ def main():
     for name in names * times:
         try:
             CHECKS[name]()
+        except SystemExit:
+            raise
         except BaseException:  # noqa: BLE001 - the next check runs all the same
             print(f"{name}:", file=sys.stderr)
             traceback.print_exc()

@@ -1,0 +1,214 @@
+"""Ctrl-C and other signals whose handlers raise, in whatever waits."""
+
+import asyncio
+import os
+import random
+import signal
+import threading
+import time
+
+from checking import check, main, raises, wait, waiting
+
+from constellation import (
+    ProcessExited,
+    Receiver,
+    Sender,
+    join,
+    select,
+    spawn,
+)
+
+
+class Interrupt(KeyboardInterrupt):
+    """What the handler raises."""
+
+
+def handler(number, frame):
+    raise Interrupt
+
+
+class Alarms:
+    """Signals to this process, while the block runs: every few milliseconds, or once."""
+
+    def __init__(self, first, then=0.0):
+        self.first, self.then = first, then
+
+    def __enter__(self):
+        self.before = signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, self.first, self.then)
+        return self
+
+    def __exit__(self, kind, error, trace):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self.before)
+
+
+def interrupted(operation):
+    with Alarms(0.02), raises(Interrupt):
+        operation.block(timeout=30)
+
+
+@check
+def ctrl_c_interrupts_whatever_blocks():
+    with waiting() as child:
+        sender, receiver = Sender(child), Receiver(child)
+        number = os.getpid()
+        for make in (
+            receiver.recv,
+            lambda: sender.send_many([bytes(1_000_000)] * 100),
+            lambda: sender.send(bytes(1_000_000)),
+            lambda: select(receiver.recv(), Receiver(child, name="x").recv()),
+            lambda: join(receiver.recv(), Receiver(child, name="x").recv()),
+            lambda: Iterated(receiver),
+        ):
+            threading.Timer(0.02, os.kill, [number, signal.SIGINT]).start()
+            with raises(KeyboardInterrupt):
+                make().block()
+        sender.close()
+
+
+class Iterated:
+    def __init__(self, receiver):
+        self.receiver = receiver
+
+    def block(self, timeout=None):
+        for _ in self.receiver:
+            pass
+
+
+@check
+def ctrl_c_interrupts_a_thread_that_is_not_the_one_that_waits_on_the_socket():
+    with waiting() as child:
+        errors = []
+
+        def other():
+            try:
+                Receiver(child, name="other").recv().block()
+            except ProcessExited as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        time.sleep(0.02)  # it leads the wait now
+        receiver = Receiver(child)
+        for _ in range(5):
+            interrupted(receiver.recv())
+    thread.join()
+    assert len(errors) == 1
+
+
+@check
+def an_interrupted_wait_is_handed_on():
+    def answer(parent):
+        Receiver(parent).recv().block()
+        Sender(parent, name="other").send("there").block()
+        wait(parent)
+
+    child = spawn(answer).block()
+    receiver = Receiver(child)
+    values = []
+    thread = threading.Thread(
+        target=lambda: values.append(Receiver(child, name="other").recv().block())
+    )
+    with Alarms(0.05), raises(Interrupt):
+        threading.Timer(0.01, thread.start).start()
+        receiver.recv().block()  # leads, while the other sleeps
+    Sender(child).send(None).block()
+    thread.join()
+    assert values == ["there"]
+    Sender(child, name="end").send(None).block()
+
+
+@check
+def what_waits_is_there_after_many_interrupts():
+    """The values come one by one between interrupts, so none comes in the moment of one."""
+
+    def echo(parent):
+        sender = Sender(parent)
+        for value in Receiver(parent):
+            sender.send(value).block()
+
+    child = spawn(echo).block()
+    sender, receiver = Sender(child), Receiver(child)
+    for number in range(20):
+        with Alarms(0.001, 0.0007):
+            try:
+                receiver.recv().block()
+            except Interrupt:
+                pass
+        sender.send(number).block()
+        assert receiver.recv().block() == number
+    sender.close()
+
+
+@check
+def a_spawn_that_was_interrupted_started_nothing_or_all():
+    def child(parent, number):
+        try:
+            Sender(parent).send(number).block()
+        except ProcessExited:
+            pass
+
+    started = []
+    for number in range(30):
+        try:
+            with Alarms(random.random() * 0.01):
+                started.append((spawn(child, number).block(), number))
+                time.sleep(0.02)
+        except Interrupt:
+            pass
+    for each, number in started:
+        assert Receiver(each).recv().block() == number
+
+
+@check
+def ctrl_c_ends_a_loop_and_nothing_is_lost():
+    def produce(parent):
+        with Sender(parent) as sender:
+            for number in range(100):
+                sender.send(number).block()
+        wait(parent)
+
+    receiver = Receiver(spawn(produce).block())
+
+    async def forever():
+        async for _ in Receiver(receiver.remote_pid, name="silent"):
+            pass
+
+    for _ in range(3):
+        threading.Timer(0.03, os.kill, [os.getpid(), signal.SIGINT]).start()
+        with raises(KeyboardInterrupt):
+            asyncio.run(forever())
+    assert list(receiver) == [*range(100)]
+    Sender(receiver.remote_pid, name="end").send(None).block()
+
+
+@check
+def handlers_that_return_disturb_nothing():
+    count = 0
+
+    def counting(number, frame):
+        nonlocal count
+        count += 1
+
+    def produce(parent):
+        with Sender(parent) as sender:
+            for number in range(2000):
+                sender.send(number).block()
+                if number % 100 == 0:
+                    time.sleep(0.005)
+
+    before = signal.signal(signal.SIGALRM, counting)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    try:
+        assert list(Receiver(spawn(produce).block())) == [*range(2000)]
+        with waiting() as child, raises(TimeoutError):
+            Receiver(child).recv().block(timeout=0.05)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert count > 10
+
+
+if __name__ == "__main__":
+    main()
