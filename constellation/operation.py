@@ -65,6 +65,8 @@ class Operation(Generic[T_co]):
     _code: CodeType
     _lasti: int
     _started: bool | None  # None: it was, and has done nothing; it may be again
+    # The result, once an attempt succeeded. Whatever has one has a slot for it.
+    _value: Any = None
 
     def block(self, timeout: float | None = None) -> T_co:
         """Run the operation from ordinary code and give its result.
@@ -77,27 +79,32 @@ class Operation(Generic[T_co]):
             RuntimeError: The operation was already started.
             ConstellationError: What the operation itself raises.
         """
-        self._start()
+        if self._started:
+            self._refuse()
+        self._started = True
         try:
-            if self._attempt():
-                return self._result()
-            return self._block(timeout)
+            if not self._attempt():
+                self._block(timeout)
+            result: T_co = self._value
+            return result
         except ConstellationError as error:
             raise _without_internals(error) from error.__cause__
 
     def __await__(self) -> Generator[asyncio.Future[None], None, T_co]:
-        self._start()
+        if self._started:
+            self._refuse()
+        self._started = True
         try:
             if not self._attempt():
                 yield from self._waits().wait_async(self)
-            return self._result()
+            result: T_co = self._value
+            return result
         except ConstellationError as error:
             raise _without_internals(error) from error.__cause__
 
-    def _block(self, timeout: float | None) -> T_co:
+    def _block(self, timeout: float | None) -> None:
         if not self._waits().wait_blocking(self, Deadline.after(timeout)):
             raise TimeoutError(f"{self._describe()} did not complete within {timeout:g} seconds")
-        return self._result()
 
     # -- the rules of starting
 
@@ -107,11 +114,6 @@ class Operation(Generic[T_co]):
         self._code = frame.f_code
         self._lasti = frame.f_lasti
         self._started = False
-
-    def _start(self) -> None:
-        if self._started:
-            self._refuse()
-        self._started = True
 
     def _refuse(self) -> NoReturn:
         raise RuntimeError(f"{self._describe()} was already started: an operation runs once")
@@ -123,7 +125,11 @@ class Operation(Generic[T_co]):
         return self._code.co_firstlineno
 
     def __del__(self) -> None:
-        if getattr(self, "_started", True) is False:
+        try:
+            unused = self._started is False
+        except AttributeError:
+            return  # its constructor raised
+        if unused:
             warnings.warn_explicit(
                 f"{self._describe()} was never awaited nor blocked on",
                 RuntimeWarning,
@@ -148,10 +154,6 @@ class Operation(Generic[T_co]):
     def _attempt(self) -> bool:
         """Complete without waiting, if that is possible now; raise what the operation raises."""
         raise AssertionError("an operation can be attempted")
-
-    def _result(self) -> T_co:
-        """The result, once an attempt succeeded."""
-        raise AssertionError("an operation has a result")
 
     def _enlist(self, waiter: Waiter) -> bool:
         """Have ``waiter`` notified when an attempt may succeed. The transport's lock is held.
@@ -191,7 +193,7 @@ def _without_internals(error: ConstellationError) -> ConstellationError:
 class _Combined(Operation[T_co]):
     """Several operations as one."""
 
-    __slots__ = ("_failed", "_name", "_operations")
+    __slots__ = ("_begun", "_failed", "_name", "_operations", "_value")
 
     def __init__(self, name: str, operations: Sequence[Operation[Any]]) -> None:
         self._started = True  # silent if the next lines raise
@@ -206,6 +208,7 @@ class _Combined(Operation[T_co]):
             raise ValueError(f"{name}() was given the same operation twice")
         self._operations = list(operations)
         self._failed: int | None = None
+        self._begun = False
         self._make(3)
 
     def _describe(self) -> str:
@@ -214,17 +217,21 @@ class _Combined(Operation[T_co]):
     def _waits(self) -> Waits:
         return self._operations[0]._waits()
 
-    def _start(self) -> None:
-        super()._start()
-        begun: list[Operation[Any]] = []
-        try:
-            for operation in self._operations:
-                operation._start()
-                begun.append(operation)
-        except RuntimeError:
-            for operation in begun:
-                operation._started = None
-            raise
+    def _begin(self) -> None:
+        """Start the operations, before the first of them is attempted."""
+        waiting = self._waiting()
+        for operation in waiting:
+            if operation._started:
+                operation._refuse()
+        self._begun = True
+        for operation in waiting:
+            operation._started = True
+            if isinstance(operation, _Combined):
+                operation._begin()
+
+    def _waiting(self) -> list[Operation[Any]]:
+        """Those that have not completed."""
+        return self._operations
 
     def _try(self, index: int) -> bool:
         """Attempt one of the operations; an error says which it was."""
@@ -245,32 +252,31 @@ class _Combined(Operation[T_co]):
 
     def _abandon(self) -> None:
         self._release()
+        self._begun = False
 
 
 class _Select(_Combined["tuple[int, Any]"]):
-    __slots__ = ("_winner",)
+    __slots__ = ()
 
     def __init__(self, operations: Sequence[Operation[Any]]) -> None:
         if not operations:
             self._started = True
             raise ValueError("select() needs at least one operation")
         super().__init__("select", operations)
-        self._winner = -1
 
     def _attempt(self) -> bool:
+        if not self._begun:
+            self._begin()
         count = len(self._operations)
         # A random first one: no operation that can always complete starves the others.
         first = int(random.random() * count)
         for step in range(count):
             index = (first + step) % count
             if self._try(index):
-                self._winner = index
+                self._value = index, self._operations[index]._value
                 self._release(index)
                 return True
         return False
-
-    def _result(self) -> tuple[int, Any]:
-        return self._winner, self._operations[self._winner]._result()
 
     def _enlist(self, waiter: Waiter) -> bool:
         maybe = False
@@ -290,7 +296,12 @@ class _Join(_Combined["list[Any]"]):
         super().__init__("join", operations)
         self._done: dict[int, None] = {}  # in the order in which they completed
 
+    def _waiting(self) -> list[Operation[Any]]:
+        return [one for index, one in enumerate(self._operations) if index not in self._done]
+
     def _attempt(self) -> bool:
+        if not self._begun:
+            self._begin()
         behind: set[object] = set()
         for index, operation in enumerate(self._operations):
             # What came since one of them was attempted is not for the next one.
@@ -300,7 +311,10 @@ class _Join(_Combined["list[Any]"]):
                 self._done[index] = None
             else:
                 behind.add(operation._queue())
-        return len(self._done) == len(self._operations)
+        if len(self._done) < len(self._operations):
+            return False
+        self._value = [operation._value for operation in self._operations]
+        return True
 
     def _release(self, *used: int) -> None:
         super()._release(*used, *self._done)
@@ -309,9 +323,6 @@ class _Join(_Combined["list[Any]"]):
             if operation._undo():
                 del self._done[index]
                 operation._started = None
-
-    def _result(self) -> list[Any]:
-        return [operation._result() for operation in self._operations]
 
     def _enlist(self, waiter: Waiter) -> bool:
         maybe = False

@@ -77,11 +77,11 @@ class Source:
 class Toy(Operation[Any]):
     """Takes the next value of a source."""
 
-    __slots__ = ("source", "value")
+    __slots__ = ("_value", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.value: object = None
+        self._value: object = None
         self._make(2)
 
     def _describe(self) -> str:
@@ -93,13 +93,10 @@ class Toy(Operation[Any]):
     def _attempt(self) -> bool:
         if not self.source.values:
             return False
-        self.value = self.source.values.popleft()
-        if isinstance(self.value, Exception):
-            raise self.value
+        self._value = self.source.values.popleft()
+        if isinstance(self._value, Exception):
+            raise self._value
         return True
-
-    def _result(self) -> object:
-        return self.value
 
     def _enlist(self, waiter: Waiter) -> bool:
         self.source.waiters.append(waiter)
@@ -109,7 +106,7 @@ class Toy(Operation[Any]):
         self.source.waiters.remove(waiter)
 
     def _undo(self) -> bool:
-        self.source.values.appendleft(self.value)
+        self.source.values.appendleft(self._value)
         return True
 
     def _abandon(self) -> None:

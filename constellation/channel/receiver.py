@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from constellation.pid import Pid
 
 __all__ = ["Receiver"]
+
+_getframe = sys._getframe
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -279,9 +282,12 @@ class _Recv(Operation[T_co]):
     __slots__ = ("_receiver", "_value")
 
     def __init__(self, receiver: Receiver[T_co]) -> None:
+        # What `_make` does is done here: this is made for each value.
+        frame = _getframe(2)
+        self._code = frame.f_code
+        self._lasti = frame.f_lasti
+        self._started = False
         self._receiver = receiver
-        self._value: Any = None
-        self._make(2)
 
     def _describe(self) -> str:
         return f"recv() from {self._receiver.remote_pid}"
@@ -303,10 +309,6 @@ class _Recv(Operation[T_co]):
                 return True
             if receiver._next() is None:
                 return False
-
-    def _result(self) -> T_co:
-        value: T_co = self._value
-        return value
 
     def _undo(self) -> bool:
         self._receiver._put_back(self._value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from constellation.pid import Pid
 
 __all__ = ["Sender"]
+
+_getframe = sys._getframe
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -173,74 +176,108 @@ class Sender(Generic[T_contra]):
 class _ToOutlet(Operation[None]):
     """An operation of a Sender."""
 
-    __slots__ = ("_outlet", "_sender", "_waiter", "packed", "queued")
+    __slots__ = ("_place", "_sender")
 
-    packed: Packed | None
-
-    def __init__(self, sender: Sender[Any]) -> None:
-        self._sender = sender
-        self._outlet = sender._outlet
-        self._waiter: Waiter | None = None
-        self.packed = None
-        self.queued = False
-        self._make(3)
-
-    def wake(self) -> None:
-        """It may be its turn."""
-        if self._waiter is not None:
-            self._waiter.notify()
+    _sender: Sender[Any]
+    _place: _Place | None  # made only where it has to wait
 
     def _waits(self) -> Waits:
         return self._sender._transport.reactor
 
-    def _result(self) -> None:
-        return None
-
     def _enlist(self, waiter: Waiter) -> bool:
-        self._waiter = waiter
+        if self._place is None:
+            self._place = _Place()
+        self._place.waiter = waiter
         return True
 
     def _delist(self, waiter: Waiter) -> None:
-        self._waiter = None
+        if self._place is not None:
+            self._place.waiter = None
 
     def _abandon(self) -> None:
-        if self.queued:
-            self._outlet.withdraw(self)
-        self.packed = None
+        if self._place is not None and self._place.queued:
+            self._sender._outlet.withdraw(self._place)
+        self._place = None
+
+    def _admit(self, packed: Packed | None) -> bool:
+        """Send what found no room at first, or see to it that it waits."""
+        place = self._place
+        if place is None:
+            place = self._place = _Place()
+        if packed is not None:
+            place.packed = packed
+        if not self._sender._outlet.admit(place):
+            return False
+        place.packed = None
+        return True
 
     def _put(self, value: object) -> bool:
         """Send a value, or see to it that it waits."""
-        if self.packed is None:
-            if self._outlet.owner is not self._sender._token:
-                raise ChannelError(f"{self._describe()}: the Sender is closed")
-            self.packed = self._outlet.put(value)
-            if self.packed is None:
-                return True
-        if self._outlet.admit(self):
-            self.packed = None
-            return True
-        return False
+        place = self._place
+        if place is not None and place.packed is not None:
+            return self._admit(None)
+        sender = self._sender
+        if sender._outlet.owner is not sender._token:
+            raise ChannelError(f"{self._describe()}: the Sender is closed")
+        packed = sender._outlet.put(value)
+        return packed is None or self._admit(packed)
+
+
+class _Place:
+    """Where a value waits for its turn and for room.
+
+    Attributes:
+        packed: The value.
+        queued: Whether it has a turn.
+        waiter: Who is to be woken.
+    """
+
+    __slots__ = ("packed", "queued", "waiter")
+
+    def __init__(self) -> None:
+        self.packed: Packed | None = None
+        self.queued = False
+        self.waiter: Waiter | None = None
+
+    def wake(self) -> None:
+        """It may be its turn."""
+        if self.waiter is not None:
+            self.waiter.notify()
 
 
 class _Send(_ToOutlet):
-    __slots__ = ("_value",)
+    __slots__ = ("_payload",)
 
-    def __init__(self, sender: Sender[Any], value: object) -> None:
-        super().__init__(sender)
-        self._value = value
+    def __init__(self, sender: Sender[Any], payload: object) -> None:
+        # What `_make` does is done here: this is made for each value.
+        frame = _getframe(2)
+        self._code = frame.f_code
+        self._lasti = frame.f_lasti
+        self._started = False
+        self._sender = sender
+        self._place = None
+        self._payload = payload
 
     def _describe(self) -> str:
         return f"send() to {self._sender.remote_pid}"
 
     def _attempt(self) -> bool:
-        return self._put(self._value)
+        # As `_put`, which it calls only where a value has waited.
+        sender = self._sender
+        outlet = sender._outlet
+        if self._place is None and outlet.owner is sender._token:
+            packed = outlet.put(self._payload)
+            return packed is None or self._admit(packed)
+        return self._put(self._payload)
 
 
 class _SendMany(_ToOutlet):
     __slots__ = ("_held", "_holds", "_iterator", "_sent", "_values")
 
     def __init__(self, sender: Sender[Any], values: Iterable[object]) -> None:
-        super().__init__(sender)
+        self._sender = sender
+        self._place = None
+        self._make(2)
         self._values = values
         self._iterator: Any = None
         self._held: object = None
@@ -293,7 +330,9 @@ class _Flush(_ToOutlet):
     __slots__ = ("_number",)
 
     def __init__(self, sender: Sender[Any]) -> None:
-        super().__init__(sender)
+        self._sender = sender
+        self._place = None
+        self._make(2)
         self._number: int | None = None
 
     def _describe(self) -> str:
@@ -301,15 +340,15 @@ class _Flush(_ToOutlet):
 
     def _attempt(self) -> bool:
         if self._number is None:
-            self._number = self._outlet.flush_all()
-        return self._outlet.delivered(self._number)
+            self._number = self._sender._outlet.flush_all()
+        return self._sender._outlet.delivered(self._number)
 
     def _enlist(self, waiter: Waiter) -> bool:
-        self._outlet.receipts.append(waiter)
+        self._sender._outlet.receipts.append(waiter)
         return True
 
     def _delist(self, waiter: Waiter) -> None:
-        self._outlet.receipts.remove(waiter)
+        self._sender._outlet.receipts.remove(waiter)
 
     def _abandon(self) -> None:
         self._number = None

@@ -40,9 +40,6 @@ class _Delivery(Operation[None]):
         with self._transport.lock:
             return all(peer.settled for peer in self._transport.peers.values())
 
-    def _result(self) -> None:
-        return None
-
     def _enlist(self, waiter: Waiter) -> bool:
         self._transport.on_settled = waiter.notify
         return True
