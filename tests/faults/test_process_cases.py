@@ -437,7 +437,9 @@ def test_an_interrupt_while_waiting_for_readers_ends_the_wait(tmp_path: Path) ->
         from constellation.transport import leaving
 
         def child(parent):
-            Sender(parent).send(os.getpid()).block()
+            sender = Sender(parent)
+            sender.send(os.getpid()).block()
+            sender.flush().block()
             os.kill(os.getpid(), signal.SIGSTOP)
 
         def stopped(pid):
