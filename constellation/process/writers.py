@@ -83,7 +83,11 @@ def _is_wrapper(kind: type) -> bool:
 
 def _attempt(file: io.IOBase, action: Callable[[], None]) -> None:
     try:
-        if not file.closed:
+        closed = file.closed
+    except ValueError:
+        return  # detached from what it wrote to: it holds nothing
+    try:
+        if not closed:
             action()
     except Exception as error:  # noqa: BLE001 - told
         report(error, file)
