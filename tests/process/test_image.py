@@ -81,7 +81,8 @@ def main(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_what_main_declares_is_recorded_under_its_name(main: Any) -> None:
     image = Image.capture()
-    assert set(image.names.values()) == {
+    # An Enum has other members in other versions of Python.
+    assert {name for name in image.names.values() if not name.startswith("Color.")} == {
         "T",
         "Name",
         "function",

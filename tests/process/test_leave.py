@@ -46,7 +46,9 @@ def test_codes_are_those_of_the_interpreter(
     done = subprocess.run(
         [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stderr) == (code, told)
+    assert done.returncode == code
+    if given not in (10**30, -(10**30)):  # Python 3.13 complains of these
+        assert done.stderr == told
 
 
 def test_the_order_of_leaving(stage: MakeStage) -> None:
