@@ -6,6 +6,7 @@ timers or fast paths.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,8 +115,8 @@ def conversations(draw: st.DrawFn) -> list[Frame]:
     for _ in range(draw(st.integers(1, 30))):
         frame = draw(st.one_of(records, records, others))
         if isinstance(frame, (Open, Data, Close)) and draw(st.integers(0, 4)):
-            values = {field: getattr(frame, field) for field in frame.__dataclass_fields__}
-            frame = type(frame)(**values | {"sequence": following[frame.stream]})
+            frame = copy.copy(frame)
+            object.__setattr__(frame, "sequence", following[frame.stream])  # it is frozen
             following[frame.stream] += draw(st.sampled_from([1, 1, 1, 0]))
         frames.append(frame)
     return frames
