@@ -120,6 +120,11 @@ class HumanRenderer:
                 told += self._release(*oldest, None if waiting is self._halves else now)
         return told
 
+    def echoed(self) -> None:
+        """The terminal itself has ended the line, by showing what was typed."""
+        if 2 in self._look.terminals:
+            self._page.line_ended()
+
     def close(self) -> list[tuple[int, bytes]]:
         """Nothing more will happen. Gives what is left to be written."""
         told: _Pieces = []
@@ -208,6 +213,10 @@ class _Page:
         told = self._turn_to(pid) + self.end_line()
         line = self._coloured(what, pid) + self._coloured(detail, pid if of is None else of)
         return [*told, (2, _INDENT + line + b"\n")]
+
+    def line_ended(self) -> None:
+        """Someone else has ended the last line."""
+        self._line_open = self._indented = False
 
     def end_line(self) -> _Pieces:
         """End the last line, if it is not."""

@@ -58,6 +58,9 @@ class JsonRenderer:
         """Nothing more will happen. Gives what is left to be written."""
         return [line for key in list(self._halves) for line in self._release(*key)]
 
+    def echoed(self) -> None:
+        """The terminal has ended its line, which is nothing to this form."""
+
     def _output(self, pid: Pid, fd: int, data: bytes, now: float) -> list[tuple[int, bytes]]:
         data = self._halves.pop((pid, fd), (b"", now))[0] + data
         size = unfinished(data)

@@ -101,6 +101,9 @@ class _Renderer(Protocol):
     def tick(self, now: float) -> list[tuple[int, bytes]]:
         """Time has passed."""
 
+    def echoed(self) -> None:
+        """The terminal has ended its line, with one that was typed."""
+
     def close(self) -> list[tuple[int, bytes]]:
         """What is left."""
 
@@ -180,7 +183,9 @@ class _Bridge:
         """What becomes the initial process's standard input."""
         if os.isatty(0):
             read, write = os.pipe()
-            self._relay = TerminalRelay(self._selector, 0, write, time.monotonic)
+            self._relay = TerminalRelay(
+                self._selector, 0, write, time.monotonic, self._renderer.echoed
+            )
             return read
         # Its own, to the end: nobody else reads from it, nor keeps its writer waiting.
         stdin = os.dup(0)

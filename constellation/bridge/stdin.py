@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import termios
 from collections.abc import Callable
 
 _CHUNK = 1 << 12  # a terminal gives a line at a time, of at most this
@@ -27,6 +28,7 @@ class TerminalRelay:
         terminal: The descriptor of the terminal, which stays the caller's.
         pipe: The descriptor to write to, the relay's from here on.
         clock: Gives the time.
+        echoed: Called when the terminal has shown a line that was typed, with its end.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class TerminalRelay:
         terminal: int,
         pipe: int,
         clock: Callable[[], float],
+        echoed: Callable[[], None] = lambda: None,
     ) -> None:
         self._selector = selector
         self._clock = clock
+        self._echoed = echoed
         self._terminal = _reopen(terminal)
         self._pipe = pipe
         os.set_blocking(pipe, False)
@@ -92,6 +96,8 @@ class TerminalRelay:
         self._pending = os.read(self._terminal, _CHUNK)
         if not self._pending:
             return False
+        if self._pending.endswith(b"\n") and _echoes(self._terminal):
+            self._echoed()
         with contextlib.suppress(BlockingIOError):
             self._write()
         return True
@@ -132,6 +138,13 @@ def _reopen(terminal: int) -> int:
         with contextlib.suppress(OSError):
             return os.open(name(terminal), flags)
     return os.dup(terminal)  # it is read only when it has something to read
+
+
+def _echoes(terminal: int) -> bool:
+    try:
+        return bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
+    except termios.error:
+        return False  # it is gone
 
 
 def _in_foreground(terminal: int) -> bool:

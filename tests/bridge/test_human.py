@@ -227,6 +227,23 @@ def test_a_line_that_has_returned_is_ended_before_others() -> None:
 # -- parts of characters
 
 
+def test_a_line_that_the_terminal_has_ended_is_ended() -> None:
+    renderer = HumanRenderer(TERMINAL)
+    assert renderer.render(OutputEvent(A, 1, b"name? "), 0.0) == []
+    told = renderer.tick(HOLD)
+    assert told == [(2, f"{A}:\n".encode()), (1, b"    name? ")]
+    renderer.echoed()
+    assert renderer.render(OutputEvent(A, 1, b"thanks\n"), 1.0) == [(1, b"    thanks\n")]
+
+
+def test_what_is_typed_at_a_terminal_is_nothing_to_a_file() -> None:
+    renderer = HumanRenderer(OUT_ONLY)
+    renderer.render(OutputEvent(A, 2, b"name? "), 0.0)
+    renderer.tick(HOLD)
+    renderer.echoed()
+    assert renderer.render(OutputEvent(A, 2, b"thanks\n"), 1.0) == [(2, b"thanks\n")]
+
+
 def test_characters_of_two_processes_are_never_broken() -> None:
     shown = Shown(TERMINAL)
     for _ in range(3):

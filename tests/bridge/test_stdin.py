@@ -22,7 +22,11 @@ class Terminal:
         self.keyboard, self.fd = pty.openpty()
         self.selector = selectors.DefaultSelector()
         self.read, write = os.pipe()
-        self.relay = TerminalRelay(self.selector, self.fd, write, lambda: 0.0)
+        self.echoes = 0
+        self.relay = TerminalRelay(self.selector, self.fd, write, lambda: 0.0, self.echoed)
+
+    def echoed(self) -> None:
+        self.echoes += 1
 
     def turn(self, seconds: float = 0.2) -> None:
         end = time.monotonic() + seconds
@@ -48,6 +52,21 @@ def test_lines_go_through(terminal: Terminal) -> None:
     os.write(terminal.keyboard, b"hello\nworld\n")
     terminal.turn()
     assert os.read(terminal.read, 100) == b"hello\nworld\n"
+
+
+def test_a_line_that_the_terminal_shows_is_told(terminal: Terminal) -> None:
+    os.write(terminal.keyboard, b"hello\n")
+    terminal.turn()
+    assert terminal.echoes == 1
+    os.write(terminal.keyboard, b"part\x04")
+    terminal.turn()
+    assert terminal.echoes == 1
+    attributes = termios.tcgetattr(terminal.fd)
+    attributes[3] &= ~termios.ECHO
+    termios.tcsetattr(terminal.fd, termios.TCSANOW, attributes)
+    os.write(terminal.keyboard, b"secret\n")
+    terminal.turn()
+    assert terminal.echoes == 1
 
 
 def test_control_d_is_the_end_of_file(terminal: Terminal) -> None:

@@ -423,7 +423,7 @@ def test_a_terminal_shows_the_processes(tmp_path: Path) -> None:
         shown.rest()
         assert shown.process.wait(programs.LIMIT) == 0
     text = plain(shown.shown)
-    assert text.startswith("PID:\n    name? Ann\n")
+    assert text.startswith("PID:\n    name? Ann\n    Ann\n")
     assert "    input ''\n    exited: 0\n" in text
     assert text.endswith("PID:\n    exited: 0\n")
 
