@@ -1,0 +1,246 @@
+"""Transports with each other: routes that come, cross, break and rest, and peers that end."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from constellation.errors import ChannelClosed, ProcessExited
+from constellation.exit_status import ExitStatus
+from constellation.transport import leaving
+
+Sides = Callable[[int], Any]
+
+KILLED = ExitStatus(signal="SIGKILL")
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    limit = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+
+
+def test_values_go_both_ways_over_one_connection(sides: Sides) -> None:
+    one, other = sides(2)
+    there, back = one.sender(other), other.sender(one)
+    at_other, at_one = other.receiver(one), one.receiver(other)
+    there.send(1).block()
+    assert at_other.recv().block() == 1
+    back.send(2).block()
+    assert at_one.recv().block() == 2
+    assert (one.routes, other.routes) == (1, 1)
+    for side, remote in ((one, other), (other, one)):
+        assert side.told() == [remote.pid.key]
+
+
+def test_nothing_is_connected_for_a_handle_alone(sides: Sides) -> None:
+    one, other = sides(2)
+    kept = one.sender(other), one.receiver(other)
+    kept[0].close()
+    kept[1].close()
+    assert other.transport.peers == {}
+
+
+def test_both_connect_at_once(sides: Sides) -> None:
+    for _ in range(10):
+        one, other = sides(2)
+        ends = [(one, one.sender(other), other.receiver(one))]
+        ends.append((other, other.sender(one), one.receiver(other)))
+        barrier = threading.Barrier(2)
+
+        def send(sender: Any, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            sender.send_many(range(100)).block()
+            sender.close()
+
+        threads = [threading.Thread(target=send, args=(sender,)) for _, sender, _ in ends]
+        for thread in threads:
+            thread.start()
+        for _, _, receiver in ends:
+            assert list(receiver) == [*range(100)]
+        for thread in threads:
+            thread.join()
+
+
+def cut(side: Any) -> None:
+    """Breaks every connection that a process has opened."""
+    transport = side.transport
+    with transport.lock:
+        for peer in transport.peers.values():
+            for route in [route for route in peer.routes if route[:1] == b"O"]:
+                transport._router.hang_up(peer.pid.endpoint)
+                transport._route_ended(peer, route)
+                transport._ready.add(peer)
+    transport.reactor.wake_io()
+
+
+def test_connections_that_are_cut_cost_no_value(sides: Sides) -> None:
+    one, other = sides(2)
+    sender, receiver = one.sender(other), other.receiver(one)
+    stop = threading.Event()
+
+    def break_them() -> None:
+        while not stop.wait(0.02):
+            cut(one)
+            cut(other)
+
+    breaking = threading.Thread(target=break_them)
+    values = [(number, bytes(500)) for number in range(3000)]
+    sending = threading.Thread(target=lambda: (sender.send_many(values).block(), sender.close()))
+    breaking.start()
+    sending.start()
+    try:
+        assert [number for number, _ in receiver] == [*range(3000)]
+    finally:
+        stop.set()
+        breaking.join()
+        sending.join()
+
+
+def test_a_route_that_nobody_needs_is_closed_and_opened_again(sides: Sides) -> None:
+    one, other = sides(2)
+    for value in range(2):
+        with one.sender(other) as sender, other.receiver(one) as receiver:
+            sender.send(value).block()
+            assert receiver.recv().block() == value
+            assert one.routes == 1
+        eventually(lambda: one.routes == 0)
+
+
+def test_what_was_sent_arrives_before_the_end(sides: Sides) -> None:
+    one, other = sides(2)
+    sender, receiver = one.sender(other), other.receiver(one)
+    sender.send_many(range(1000)).block()
+    sender.flush().block()
+    other.hears_of(one, KILLED)
+    one.transport.close()
+    assert [receiver.recv().block() for _ in range(1000)] == [*range(1000)]
+    with pytest.raises(ProcessExited) as caught:
+        receiver.recv().block()
+    assert caught.value.pid == one.pid
+    assert caught.value.status == KILLED
+
+
+def test_an_end_that_nobody_knows_of(sides: Sides) -> None:
+    one, other = sides(2)
+    receiver = other.receiver(one)
+    other.hears_of(one, None)
+    with pytest.raises(ProcessExited, match="how is not known") as caught:
+        receiver.recv().block()
+    assert caught.value.status is None
+
+
+def test_an_ended_peer_is_forgotten_and_its_end_is_not(sides: Sides) -> None:
+    one, other = sides(2)
+    with other.receiver(one) as receiver:
+        other.hears_of(one, KILLED)
+        with pytest.raises(ProcessExited):
+            receiver.recv().block()
+    assert other.transport.peers == {}
+    other.told()
+    sender = other.sender(one)
+    for attempt in (lambda: sender.send(1).block(), lambda: sender.try_send(1)):
+        with pytest.raises(ProcessExited) as caught:
+            attempt()
+        assert caught.value.status == KILLED
+    with pytest.raises(ProcessExited):
+        other.receiver(one).try_recv()
+    assert other.told() == [], "the bridge is not asked again"
+
+
+def test_what_an_ended_peer_sent_keeps_it(sides: Sides) -> None:
+    one, other = sides(2)
+    one.sender(other, name="a").send(5).block()
+    gc.collect()
+    eventually(lambda: one.pid.key in other.transport.peers)
+    other.hears_of(one, KILLED)
+    eventually(lambda: other.transport.peers[one.pid.key].ended)
+    with other.receiver(one, name="a") as receiver:
+        assert receiver.recv().block() == 5
+        with pytest.raises(ChannelClosed):
+            receiver.recv().block()
+    assert other.transport.peers == {}
+
+
+def test_only_the_last_ends_are_remembered(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("constellation.transport.transport._REMEMBERED", 3)
+    (one, *others) = sides(6)
+    for other in others:
+        with one.receiver(other) as receiver:
+            one.hears_of(other, KILLED)
+            with pytest.raises(ProcessExited):
+                receiver.recv().block()
+    assert list(one.transport._past) == [other.pid.key for other in others[2:]]
+
+
+def test_a_bridge_that_is_gone_ends_nothing_by_itself(sides: Sides) -> None:
+    one, other = sides(2)
+    sender, receiver = one.sender(other), other.receiver(one)
+    one.bridge.close()
+    other.bridge.close()
+    for value in range(10):
+        sender.send(value).block()
+        assert receiver.recv().block() == value
+
+
+# -- leaving
+
+
+def test_leaving_closes_what_is_open_and_delivers_it(sides: Sides) -> None:
+    one, other = sides(2)
+    sender, receiver = one.sender(other), other.receiver(one)
+    sender.send_many(range(100)).block()
+    assert leaving.leave(one.transport, None) == []
+    assert list(receiver) == [*range(100)]
+
+
+def test_two_that_leave_at_once_let_each_other_go(sides: Sides) -> None:
+    for _ in range(10):
+        one, other = sides(2)
+        there, back = one.sender(other), other.sender(one)
+        there.send_many([bytes(1000)] * 100).block()
+        back.send_many([bytes(1000)] * 100).block()
+        lines: list[list[str]] = []
+
+        def leave(side: Any, lines: list[list[str]] = lines) -> None:
+            lines.append(leaving.leave(side.transport, 20))
+
+        threads = [threading.Thread(target=leave, args=(side,)) for side in (one, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert lines == [[], []]
+
+
+def test_what_nobody_received_in_time_is_told(sides: Sides) -> None:
+    (one,) = sides(1)
+    (other,) = sides(1)
+    other.transport._router.close()  # it never answers, and nobody says that it has exited
+    sender = one.sender(other)
+    sender.send_many([1, 2, 3]).block()
+    one.sender(other, name="b").send(4).block()
+    (line,) = leaving.leave(one.transport, 0.05)
+    assert (
+        line
+        == f"4 values sent to process {other.pid} not delivered: it did not receive them in time"
+    )
+    other.transport._closed = True
+    other.transport.reactor.stop()
+    other.transport._control.close()
+
+
+def test_a_peer_that_exited_is_not_waited_for(sides: Sides) -> None:
+    one, other = sides(2)
+    other.transport.close()
+    sender = one.sender(other)
+    sender.send(1).block()
+    one.hears_of(other, KILLED)
+    (line,) = leaving.leave(one.transport, None)
+    assert line == f"1 value sent to process {other.pid} not delivered: it has exited"
