@@ -234,7 +234,7 @@ class TwoLinks(RuleBasedStateMachine):
                 self.take(index, name, len(channel.unread))
 
     def teardown(self) -> None:
-        if hasattr(self, "network") and not self.leaving:
+        if hasattr(self, "network") and all(end.alive for end in self.network.ends):
             self.settle()
             self.everybody_gets_room()
 
@@ -273,11 +273,10 @@ class TwoLinksThatEnd(TwoLinks):
         end.link.leave("exit")
         self.leaving.add(end)
 
-    @rule(index=st.integers(0, 1))
-    def kill(self, index: int) -> None:
-        end = self.network.ends[index]
-        if end in self.leaving:
-            self.network.kill(end)
+    @rule(index=st.integers(0, 1), really=st.sampled_from([False, False, False, True]))
+    def kill(self, index: int, really: bool) -> None:
+        if really:
+            self.network.kill(self.network.ends[index])
             self.look()
 
     def left(self, end: End) -> None:
