@@ -42,9 +42,10 @@ def test_values_go_both_ways_over_one_connection(sides: Sides) -> None:
 def test_nothing_is_connected_for_a_handle_alone(sides: Sides) -> None:
     one, other = sides(2)
     kept = one.sender(other), one.receiver(other)
-    kept[0].close()
-    kept[1].close()
+    one.receiver(other, name="x").close()
+    assert one.routes == 0
     assert other.transport.peers == {}
+    del kept
 
 
 def test_both_connect_at_once(sides: Sides) -> None:

@@ -1,0 +1,288 @@
+"""Who waits and who is woken, around a service of toys: bytes that come over socket pairs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import pytest
+
+from constellation.operation import Operation, Waiter, select
+from constellation.transport.reactor import ForkedLock, Reactor
+
+
+class Box:
+    """What came on one socket pair, and who waits for it."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.outside, self.inside = socket.socketpair()
+        self.inside.setblocking(False)
+        self.values: deque[int] = deque()
+        self.waiters: list[Waiter] = []
+        service.boxes[self.inside.fileno()] = self
+        service.reactor.watch(self.inside.fileno())
+
+    def put(self, value: int) -> None:
+        self.outside.send(bytes([value]))
+
+    def take(self) -> Operation[int]:
+        return Take(self)
+
+
+class Take(Operation[int]):
+    __slots__ = ("_value", "box")
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self._make(2)
+
+    def _describe(self) -> str:
+        return "take()"
+
+    def _waits(self) -> Reactor:
+        return self.box.service.reactor
+
+    def _attempt(self) -> bool:
+        try:
+            self._value = self.box.values.popleft()
+        except IndexError:
+            return False
+        return True
+
+    def _enlist(self, waiter: Waiter) -> bool:
+        self.box.waiters.append(waiter)
+        return bool(self.box.values)
+
+    def _delist(self, waiter: Waiter) -> None:
+        self.box.waiters.remove(waiter)
+
+
+class Service:
+    def __init__(self) -> None:
+        self.boxes: dict[int, Box] = {}
+        self.flushed = 0
+        self.timer: float | None = None
+        self.rang = threading.Event()
+        self.threads: set[str] = set()  # that have served
+        self.reactor = Reactor(self.serve, self.flush, lambda: self.timer)
+
+    def serve(self, ready: Collection[int]) -> bool:
+        self.threads.add(threading.current_thread().name)
+        if self.timer is not None and self.timer <= time.monotonic():
+            self.timer = None
+            self.rang.set()
+        for box in self.boxes.values():
+            try:
+                data = box.inside.recv(100)
+            except BlockingIOError:
+                continue
+            box.values.extend(data)
+            for waiter in box.waiters:
+                waiter.notify()
+        return False
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+    def box(self) -> Box:
+        return Box(self)
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    made.reactor.start()
+    yield made
+    made.reactor.stop()
+    for box in made.boxes.values():
+        box.outside.close()
+        box.inside.close()
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    limit = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+
+
+def in_thread(call: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(call()), name="blocked")
+    thread.start()
+    return thread, results
+
+
+def test_input_is_served_when_nobody_waits(service: Service) -> None:
+    box = service.box()
+    for value in range(10):
+        box.put(value)
+        eventually(lambda expected=value: list(box.values) == [*range(expected + 1)])
+    assert service.threads == {"constellation-io"}
+
+
+def test_a_blocked_thread_serves_itself(service: Service) -> None:
+    box = service.box()
+    thread, results = in_thread(box.take().block)
+    eventually(lambda: service.reactor.lead)
+    service.threads.clear()
+    box.put(5)
+    thread.join()
+    assert results == [5]
+    assert "blocked" in service.threads
+    assert service.flushed > 0, "batches leave before a thread waits"
+    assert service.reactor.lead is None
+
+
+def test_each_of_many_threads_gets_its_own(service: Service) -> None:
+    boxes = [service.box() for _ in range(8)]
+    for turn in range(30):
+        blocked = [in_thread(box.take().block) for box in boxes]
+        order = boxes[turn % 8 :] + boxes[: turn % 8]
+        for box in order:
+            box.put(boxes.index(box))
+        for index, (thread, results) in enumerate(blocked):
+            thread.join()
+            assert results == [index]
+    assert service.reactor.lead is None
+    assert service.reactor._sleeping == []
+    assert all(box.waiters == [] for box in boxes)
+
+
+def test_the_lead_hands_the_wait_on_when_its_time_is_over(service: Service) -> None:
+    box, other = service.box(), service.box()
+
+    def times_out() -> bool:
+        try:
+            other.take().block(timeout=0.1)
+        except TimeoutError:
+            return True
+        return False
+
+    first, timed = in_thread(times_out)
+    eventually(lambda: service.reactor.lead)
+    second, results = in_thread(box.take().block)
+    eventually(lambda: service.reactor._sleeping)
+    first.join()
+    eventually(lambda: service.reactor.lead)  # the second
+    box.put(3)
+    second.join()
+    assert (timed, results) == ([True], [3])
+
+
+def test_many_threads_on_one_box_share_what_comes(service: Service) -> None:
+    box = service.box()
+    blocked = [in_thread(box.take().block) for _ in range(6)]
+    for value in range(6):
+        box.put(value)
+    for thread, _ in blocked:
+        thread.join()
+    assert sorted(results[0] for _, results in blocked) == [*range(6)]
+
+
+def test_timers_are_rung_whoever_waits(service: Service) -> None:
+    box = service.box()
+    for waits in (False, True):
+        thread, results = in_thread(box.take().block) if waits else (None, [])
+        if waits:
+            eventually(lambda: service.reactor.lead)
+        service.rang.clear()
+        with service.reactor.lock:
+            service.timer = time.monotonic() + 0.01
+            service.reactor.set_timer(service.timer)
+        assert service.rang.wait(20)
+        if thread is not None:
+            box.put(1)
+            thread.join()
+            assert results == [1]
+
+
+def test_loops_and_threads_together(service: Service) -> None:
+    box, other = service.box(), service.box()
+
+    async def echo() -> list[int]:
+        return [await box.take() for _ in range(50)]
+
+    tasks, results = in_thread(lambda: asyncio.run(echo()))
+    thread, values = in_thread(lambda: [other.take().block() for _ in range(50)])
+    for value in range(50):
+        box.put(value)
+        other.put(100 + value)
+        if value % 10 == 0:
+            time.sleep(0.01)
+    tasks.join()
+    thread.join()
+    assert results == [[*range(50)]]
+    assert values == [[100 + value for value in range(50)]]
+    assert service.reactor._awaits == 0
+
+
+def test_input_for_a_loop_that_does_not_come_is_served_all_the_same(service: Service) -> None:
+    box, other = service.box(), service.box()
+    held, go = threading.Event(), threading.Event()
+
+    async def busy() -> int:
+        task = asyncio.ensure_future(_awaited(box.take()))
+        await asyncio.sleep(0)
+        held.set()
+        go.wait()
+        return await task
+
+    thread, results = in_thread(lambda: asyncio.run(busy()))
+    held.wait()
+    for value in range(5):
+        other.put(value)
+        eventually(lambda expected=value: list(other.values) == [*range(expected + 1)])
+    box.put(7)
+    eventually(lambda: box.values)
+    go.set()
+    thread.join()
+    assert results == [7]
+
+
+async def _awaited(operation: Operation[Any]) -> Any:
+    return await operation
+
+
+def test_a_closed_loop_resumes_nobody_and_disturbs_nobody(service: Service) -> None:
+    box, other = service.box(), service.box()
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(_awaited(box.take()))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    for value in range(3):
+        box.put(value)
+        other.put(value)
+        assert other.take().block(timeout=20) == value
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    task.get_coro().close()  # type: ignore[union-attr]
+    assert service.reactor._awaits == 0
+    assert box.take().block(timeout=20) == 0
+
+
+def test_select_waits_for_several(service: Service) -> None:
+    boxes = [service.box() for _ in range(3)]
+    for turn in range(30):
+        thread, results = in_thread(select(*(box.take() for box in boxes)).block)
+        boxes[turn % 3].put(turn)
+        thread.join()
+        assert results == [(turn % 3, turn)]
+    assert all(box.waiters == [] for box in boxes)
+
+
+def test_no_timeout_is_too_long(service: Service) -> None:
+    box = service.box()
+    for timeout in (1e7, 1e12):
+        threading.Timer(0.02, box.put, [1]).start()
+        assert box.take().block(timeout=timeout) == 1
+
+
+def test_a_fork_is_told_so() -> None:
+    with pytest.raises(RuntimeError, match="was forked from a constellation process"), ForkedLock():
+        pass
