@@ -80,7 +80,10 @@ class Decoder:
         data = part if type(part) is bytes else bytes(part)
         loads = self._loads if needs_image(data, self._image) else pickle.loads
         if count == 1:
-            return [_attempt(loads, memoryview(data)[START_OF_ONE:])]
+            try:
+                return [loads(memoryview(data)[START_OF_ONE:])]
+            except Exception as raised:  # noqa: BLE001 - the user's reductions may raise anything
+                return [Undecodable(_explained(raised))]
         lengths, start = lengths_of_small(data, count)
         file = io.BytesIO(data)
         file.seek(start)

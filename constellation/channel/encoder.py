@@ -133,8 +133,8 @@ class Encoder:
         explained = self._explained(value, failure)
         raise explained from explained.__cause__
 
-    def take(self) -> tuple[list[Buffer], int, int]:
-        """The message with all values, their number, and its size."""
+    def take(self) -> tuple[list[Buffer], int]:
+        """The message with all values, and their number."""
         chunks = self._chunks
         count = self.count
         parts: list[Buffer]
@@ -146,12 +146,13 @@ class Encoder:
             parts = [pack_small(chunks)]
         self._forget()
         chunks.clear()
-        self._buffers.clear()
-        self._entries.clear()
-        self._large = False
-        self._placed = 0
+        if self._large:
+            self._buffers.clear()
+            self._entries.clear()
+            self._large = False
+            self._placed = 0
         self.count = 0
-        return parts, count, len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+        return parts, count
 
     def cut(self) -> tuple[list[Buffer], int]:
         """Take the value that was added last back, as a message of its own, and its size."""

@@ -153,7 +153,8 @@ class Outlet:
             parts, weight = waiting.packed
             self._push()
             if first and self.outbound.fits(weight):
-                self._hand_over(parts, 1, weight)
+                _mark_sent(parts)
+                self.outbound.push(parts, 1, weight)
                 self._leave(waiting)
                 self._refresh()
                 self._transport.transmit(self._peer)
@@ -267,20 +268,14 @@ class Outlet:
         self._limit = self.outbound.granted - self.outbound.pushed
         self._clear = self.owner is not None and not self._waiting and not self._peer.exit_known
 
-    def _hand_over(self, parts: list[Buffer], count: int, weight: int) -> None:
-        """Give the stream a message."""
-        if len(parts) > 1:
-            for part in parts:
-                if type(part) is Lent:
-                    part.sent = True
-        self.outbound.push(parts, count, weight)
-
     def _push(self) -> None:
         """Hand the batch to the stream."""
         if not self._encoder.count:
             return
-        parts, count, _ = self._encoder.take()
-        self._hand_over(parts, count, self._batched)
+        parts, count = self._encoder.take()
+        if len(parts) > 1:
+            _mark_sent(parts)
+        self.outbound.push(parts, count, self._batched)
         self._batched = 0
         self._limit = self.outbound.granted - self.outbound.pushed
         self._flushed_at = monotonic()
@@ -328,10 +323,18 @@ class Outlet:
         with self._transport.lock:
             self._push()
             if self.outbound.fits(weight):
-                self._hand_over(parts, 1, weight)
+                _mark_sent(parts)
+                self.outbound.push(parts, 1, weight)
                 self._refresh()
                 self._transport.transmit(self._peer)
                 return None
             self._clear = False
             self._transport.transmit(self._peer)
         return parts, weight
+
+
+def _mark_sent(parts: list[Buffer]) -> None:
+    """The stream has what was lent: it is the peer's to give back."""
+    for part in parts:
+        if type(part) is Lent:
+            part.sent = True

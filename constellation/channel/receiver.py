@@ -197,17 +197,11 @@ class Receiver(Generic[T_co]):
 
     # -- for the operation
 
-    @property
-    def _maybe(self) -> bool:
-        """Whether there is something to look at: a value, the end, or an error."""
-        mailbox = self._mailbox
-        return bool(mailbox.items) or mailbox.over or self._closed or self._finished
-
     def _next(self) -> deque[Any] | None:
         """The values of the next message; None if none is there. At least one is in it."""
-        if not self._maybe:
-            return None
         mailbox = self._mailbox
+        if not (mailbox.items or mailbox.over or self._closed or self._finished):
+            return None
         with mailbox.guard:
             if self._values:
                 return self._values  # another thread was here
@@ -220,12 +214,13 @@ class Receiver(Generic[T_co]):
                     message.taken = True
                     message.inbound.consumed(message.weight)
                     self._transport.acknowledge(mailbox.peer)
-            if message.values is None:
-                values = self._decoder.decode(message.parts, message.count, mailbox.codec)
-                message.values = deque(values)
+            values = message.values
+            if values is None:
+                decoded = self._decoder.decode(message.parts, message.count, mailbox.codec)
+                values = message.values = deque(decoded)
                 message.parts = []
-            self._values = message.values
-            return self._values
+            self._values = values
+            return values
 
     def _put_back(self, value: Any) -> None:
         """A value was taken, and is not wanted now."""
@@ -245,7 +240,8 @@ class Receiver(Generic[T_co]):
             item = items[0]
             if isinstance(item, Message):
                 if item.values is None or item.values:
-                    self._check_type(mailbox)
+                    if mailbox.type != self._type and not matches(mailbox.type, self._type):
+                        raise ChannelTypeError(self._type, mailbox.type)
                     return item
                 items.popleft()
             elif isinstance(item, Opened):
@@ -262,10 +258,6 @@ class Receiver(Generic[T_co]):
         if mailbox.over:
             raise ProcessExited(mailbox.peer.pid, mailbox.peer.status)
         return None
-
-    def _check_type(self, mailbox: Mailbox) -> None:
-        if not matches(mailbox.type, self._type):
-            raise ChannelTypeError(self._type, mailbox.type)
 
     def _raise_closed(self) -> NoReturn:
         raise ChannelClosed(self.remote_pid, self._name)
@@ -298,11 +290,12 @@ class _Recv(Operation[T_co]):
     def _attempt(self) -> bool:
         receiver = self._receiver
         while True:
-            try:
-                value = receiver._values.popleft()
-            except IndexError:
-                pass
-            else:
+            values = receiver._values
+            if values:
+                try:
+                    value = values.popleft()
+                except IndexError:
+                    continue  # another thread has taken it
                 if type(value) is Undecodable:
                     raise value.error
                 self._value = value
@@ -318,8 +311,10 @@ class _Recv(Operation[T_co]):
         return self._receiver
 
     def _enlist(self, waiter: Waiter) -> bool:
-        self._receiver._mailbox.waiters.append(waiter)
-        return self._receiver._maybe
+        receiver = self._receiver
+        mailbox = receiver._mailbox
+        mailbox.waiters.append(waiter)
+        return bool(mailbox.items) or mailbox.over or receiver._closed or receiver._finished
 
     def _delist(self, waiter: Waiter) -> None:
         self._receiver._mailbox.waiters.remove(waiter)

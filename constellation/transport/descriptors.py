@@ -78,13 +78,17 @@ else:
 
 
 class Wakeup:
-    """A descriptor that any thread, signal handler or finalizer makes readable. Takes no lock."""
+    """A descriptor that any thread, signal handler or finalizer makes readable. Takes no lock.
+
+    Attributes:
+        pending: Whether it may be readable.
+    """
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
-        self._pending = False
+        self.pending = False
 
     def fileno(self) -> int:
         """The descriptor that becomes readable."""
@@ -96,12 +100,12 @@ class Wakeup:
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b"\0")
         # After that: a byte without the flag would be there for ever.
-        self._pending = True
+        self.pending = True
 
     def clear(self) -> None:
         """Take the wake-ups; costs a system call only if there were any."""
-        if self._pending:
-            self._pending = False
+        if self.pending:
+            self.pending = False
             # Another thread may have taken the byte of a wake-up that it saw before its flag.
             with contextlib.suppress(BlockingIOError):
                 os.read(self._read, 4096)

@@ -189,32 +189,26 @@ class Memory:
         pool: What it lends.
         mapped: What it has mapped of others, by inode. It is kept for a while, since a mapping
             costs more than what is done with it.
+        due: When `trim` is to be called.
     """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.pool = Pool()
         self.mapped: dict[int, Mapping] = {}
-        self._due: float | None = None
-
-    @property
-    def due(self) -> float | None:
-        """When `trim` is to be called."""
-        lent = self.pool.due
-        if self._due is None or (lent is not None and lent < self._due):
-            return lent
-        return self._due
+        self.due: float | None = None
+        self._trim_at: float | None = None  # what is mapped
 
     def trim(self, now: float) -> None:
         """Give up what was not used for a while."""
         if self.pool.due is not None and self.pool.due <= now:
             self.pool.trim(now)
-        if self._due is None or self._due > now:
-            return
-        for inode, mapping in list(self.mapped.items()):
-            if not mapping.held and (mapping.private or mapping.used + KEEP <= now):
-                self._unmap(inode)
-        self._due = now + KEEP if self.mapped else None
+        if self._trim_at is not None and self._trim_at <= now:
+            for inode, mapping in list(self.mapped.items()):
+                if not mapping.held and (mapping.private or mapping.used + KEEP <= now):
+                    self._unmap(inode)
+            self._trim_at = now + KEEP if self.mapped else None
+        self._set_due()
 
     def lend(self, peer: Peer, data: memoryview) -> Lent | None:
         """Copy a buffer to where the peer can map it; None if it cannot. Takes the lock."""
@@ -226,8 +220,7 @@ class Memory:
             block = self.pool.take(data.nbytes, peer.pid.key, monotonic())
             if block is None:
                 return None
-            if self.pool.due is not None:
-                self._transport.reactor.set_timer(self.pool.due)
+            self._set_due()
         # Made before the copy: whatever interrupts that, the block is given back.
         part = Lent.of(block, data.nbytes, self.pool)
         block.view[: data.nbytes] = data
@@ -235,9 +228,9 @@ class Memory:
 
     def make_room(self) -> bool:
         """Whether one more block may be mapped."""
-        if self._due is None:
-            self._due = monotonic() + KEEP
-            self._transport.reactor.set_timer(self._due)
+        if self._trim_at is None:
+            self._trim_at = monotonic() + KEEP
+            self._set_due()
         if len(self.mapped) < _MAPPED_MOST:
             return True
         for inode, mapping in self.mapped.items():
@@ -263,7 +256,12 @@ class Memory:
     def close(self) -> None:
         """Give up what was lent. What was borrowed may be in use to the last."""
         self.pool.close()
-        self._due = None
+        self.due = self._trim_at = None
+
+    def _set_due(self) -> None:
+        self.due = min(filter(None, (self.pool.due, self._trim_at)), default=None)
+        if self.due is not None:
+            self._transport.reactor.set_timer(self.due)
 
     def _offer(self, peer: Peer) -> None:
         peer.lends = False

@@ -285,7 +285,7 @@ class Reactor:
 
     def _serve(self, ready: Collection[int]) -> None:
         # The wake-up is the lead's: if somebody else took it, the lead would sleep on.
-        if self.lead is None or self.lead.ident == _get_ident():
+        if self._lead_wakeup.pending and (self.lead is None or self.lead.ident == _get_ident()):
             self._lead_wakeup.clear()
         self._more = self._service(ready)
 
@@ -323,7 +323,8 @@ class Reactor:
 
     def _wait(self, waiter: ThreadWaiter, deadline: Deadline) -> bool:
         """Wait until notified (True) or until the deadline passed (False)."""
-        while not deadline.expired:
+        limit = deadline.at
+        while limit is None or monotonic() < limit:
             with self.lock:
                 self._flush()
                 if waiter.notified:
@@ -347,12 +348,14 @@ class Reactor:
         return False
 
     def _wait_leading(self, waiter: ThreadWaiter, deadline: Deadline) -> None:
+        limit = deadline.at
+        wanted = None
         try:
             while not waiter.notified:
-                remaining = deadline.remaining()
-                if remaining is not None and remaining <= 0:
-                    return
-                wanted = None if remaining is None else min(remaining, _LONGEST)
+                if limit is not None:
+                    wanted = min(limit - monotonic(), _LONGEST)
+                    if wanted <= 0:
+                        return
                 ready = () if self._more else self._inner.wait(wanted)
                 with self.lock:
                     self._serve(ready)

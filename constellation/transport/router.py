@@ -14,10 +14,11 @@ import contextlib
 import itertools
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import zmq
+from zmq.backend import zmq_poll
 
 if TYPE_CHECKING:
     from constellation.wire.frames import Buffer
@@ -29,7 +30,6 @@ logger = logging.getLogger(__name__)
 _POLLIN = int(zmq.POLLIN)
 _NOBLOCK = int(zmq.NOBLOCK)
 _SNDMORE = int(zmq.SNDMORE)
-_RCVMORE = int(zmq.RCVMORE)
 _EVENTS = int(zmq.EVENTS)
 
 # How long what was handed to libzmq may take to leave when an endpoint or the socket is closed,
@@ -87,7 +87,7 @@ class Router:
         self._receiving = False
         # Called for every message: the methods below those that check their arguments in Python.
         fast: Any = super(zmq.Socket, router)
-        self._get: Callable[[int], int] = fast.get
+        self._watched = [(router, _POLLIN)]
         self._send = fast.send
         self._receive = fast.recv
 
@@ -137,16 +137,20 @@ class Router:
         """Whether a message waits. To be asked after every call: the descriptor shows edges."""
         if self._receiving:
             # Before it is asked: the rest may be all that waits.
-            while self._get(_RCVMORE):
-                self._receive(_NOBLOCK)
-            self._receiving = False
-        return bool(self._get(_EVENTS) & _POLLIN)
+            self._skip_rest()
+        return bool(zmq_poll(self._watched, 0))
 
-    def receive(self) -> list[Buffer]:
-        """The next message, its route first. Call only if `readable`."""
+    def receive(self) -> list[Buffer] | None:
+        """The next message, its route first; None if there is none, which takes long to find."""
+        if self._receiving:
+            self._skip_rest()
         receive = self._receive
         self._receiving = True
-        message: list[Buffer] = [receive(_NOBLOCK)]
+        try:
+            message: list[Buffer] = [receive(_NOBLOCK)]
+        except zmq.Again:
+            self._receiving = False
+            return None
         frame = receive(_NOBLOCK, False)  # behind a route there is always something
         while frame is not None:
             if len(message) == 1 or len(frame) < _COPY_BELOW:
@@ -156,6 +160,12 @@ class Router:
             frame = receive(_NOBLOCK, False) if frame.more else None
         self._receiving = False
         return message
+
+    def _skip_rest(self) -> None:
+        """Drop what is left of a message whose reception was interrupted."""
+        while self._socket.get(zmq.RCVMORE):
+            self._receive(_NOBLOCK)
+        self._receiving = False
 
     def disconnected(self) -> Iterator[bytes]:
         """The routes opened by ``dial`` that ended since the last call."""

@@ -45,7 +45,7 @@ from constellation.wire import events as wire_events
 from constellation.wire.codec import decode, encode
 from constellation.wire.errors import WireError
 from constellation.wire.frames import VERSION, Buffer, Frame, Hello, Probe
-from constellation.wire.link import Link
+from constellation.wire.link import ACK_DELAY, Link
 
 if TYPE_CHECKING:
     from constellation.control.stream import MessageStream
@@ -186,9 +186,9 @@ class Transport:
         if peer.link.pending:
             self.transmit(peer)
         else:
-            deadline = peer.link.deadline()
-            if deadline is not None:
-                self._set_timer(peer, deadline)
+            # Whoever waits next, or sends to it, sees to that; at the latest the I/O thread does.
+            self._ready.add(peer)
+            self.reactor.set_timer(peer.last_arrival + ACK_DELAY)
 
     def flush_later(self, outlet: Outlet, peer: Peer) -> None:
         """See that the outlet's batch leaves soon, whatever its thread does next."""
@@ -254,7 +254,7 @@ class Transport:
                 self._read_control()
             if self._router.monitor_fd in ready:
                 self._read_monitor()
-        more = self._drain()
+        more = self._drain(self._router.fd in ready)
         now = monotonic()
         if (
             (self._timers and self._timers[0][0] <= now)
@@ -262,19 +262,28 @@ class Transport:
             or self.memory.due is not None
         ):
             self._run_timers(now)
+        if more and self.reactor.satisfied:
+            # What links have to send in return waits until that thread has gone on: it sends it
+            # with its next value, when it waits again, or the I/O thread does.
+            return True
         # Sending takes the edge of the descriptor.
         return self._pump() or more
 
-    def _drain(self) -> bool:
+    def _drain(self, likely: bool = False) -> bool:
         """Take what arrived, up to a limit; says whether there may be more.
 
         Asking costs as much as receiving, so a thread that got what it waits for is let go first.
+
+        Args:
+            likely: Something has arrived, in all likelihood.
         """
         router = self._router
         for _ in range(_BATCH):
-            if not router.readable():
+            message = router.receive() if likely or router.readable() else None
+            if message is None:
                 return False
-            self._take(router.receive())
+            likely = False
+            self._take(message)
             if self.reactor.satisfied:
                 return True
         return True
@@ -282,7 +291,7 @@ class Transport:
     def _take(self, message: list[Buffer]) -> None:
         route = message[0]
         assert isinstance(route, bytes)
-        key = key_of_route(route)
+        key = route[1:17]
         peer = self.peers.get(key)
         try:
             frame = decode(message[1:])
@@ -321,9 +330,11 @@ class Transport:
             peer.link.route_up(now)
 
     def _dispatch(self, peer: Peer, event: wire_events.Event) -> None:
+        if type(event) is wire_events.Arrived:
+            inlet = peer.inlets.get(event.stream.name) or self.inlet(peer, event.stream.name)
+            inlet.arrived(event.stream, event.parts, event.count, event.weight)
+            return
         match event:
-            case wire_events.Arrived(stream, parts, count, weight):
-                self.inlet(peer, stream.name).arrived(stream, parts, count, weight)
             case wire_events.Room(stream):
                 outlet = peer.outlets.get(stream.name)
                 if outlet is not None:
@@ -374,32 +385,37 @@ class Transport:
         sent = False
         link = peer.link
         now = monotonic()
-        while link.pending and not peer.exit_known:
-            if peer.route is None:
-                self._choose_route(peer, now)
+        while not peer.exit_known:
+            route = peer.route
+            if route is None:
+                if not link.pending:
+                    break
+                route = self._choose_route(peer, now)
             frame = link.next_frame(now)
             if frame is None:
                 break
             sent = True
             try:
-                self._router.send(peer.route, encode(frame))  # type: ignore[arg-type]
+                self._router.send(route, encode(frame))
             except Unroutable:
                 # The frame is sent again with all that is not received, on the next route.
-                self._route_ended(peer, peer.route)  # type: ignore[arg-type]
+                self._route_ended(peer, route)
         deadline = link.deadline()
         if deadline is not None and (peer.due is None or deadline < peer.due):
             self._set_timer(peer, deadline)
         return sent
 
-    def _choose_route(self, peer: Peer, now: float) -> None:
-        peer.route = next(iter(peer.routes - peer.down), None)
-        if peer.route is None:
+    def _choose_route(self, peer: Peer, now: float) -> bytes:
+        route = next(iter(peer.routes - peer.down), None)
+        if route is None:
             monitored = self._router.monitor_fd
-            peer.route = self._router.dial(peer.pid.key, peer.pid.endpoint)
+            route = self._router.dial(peer.pid.key, peer.pid.endpoint)
             if monitored < 0:
                 self.reactor.watch(self._router.monitor_fd)
-            peer.routes.add(peer.route)
+            peer.routes.add(route)
+        peer.route = route
         peer.link.route_up(now)
+        return route
 
     def _route_ended(self, peer: Peer, route: bytes) -> None:
         peer.routes.discard(route)
@@ -456,7 +472,7 @@ class Transport:
     def _run_timers(self, now: float) -> None:
         if self._flush_at is not None and self._flush_at <= now:
             self._flush()
-        if self.memory.due is not None:
+        if self.memory.due is not None and self.memory.due <= now:
             self.memory.trim(now)
         while self._timers and self._timers[0][0] <= now:
             when, _, peer = heapq.heappop(self._timers)

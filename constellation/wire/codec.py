@@ -35,33 +35,12 @@ _length = struct.Struct("!I")
 
 def encode(frame: Frame) -> list[Buffer]:
     """The parts of the message that carries a frame."""
-    if type(frame) is Data:
-        return _encode_data(frame)
-    match frame:
-        case Hello():
-            return [_hello.pack(_HELLO, frame.version, frame.key) + frame.endpoint.encode()]
-        case Open():
-            texts = [text.encode() for text in (frame.name, frame.type, frame.codec)]
-            header = _open.pack(_OPEN, frame.stream, frame.sequence, *map(len, texts))
-            return [header + b"".join(texts)]
-        case Close():
-            return [_close.pack(_CLOSE, frame.stream, frame.sequence)]
-        case Credit():
-            flags = _GAP if frame.gap else 0
-            return [_credit.pack(_CREDIT, flags, frame.stream, frame.received, frame.granted)]
-        case Probe():
-            return [_probe.pack(_PROBE, frame.stream, frame.last)]
-        case Bye():
-            ends = [_end.pack(*end) for end in frame.last]
-            return [b"".join((_bye.pack(_BYE, len(ends)), *ends, frame.reason.encode()))]
-    raise AssertionError(f"{frame!r} is no frame")
-
-
-def _encode_data(frame: Data) -> list[Buffer]:
+    if type(frame) is not Data:
+        return [_encode_control(frame)]
     parts = frame.parts
     flags = (_MORE if frame.more else 0) | (_JOINED if frame.joined else 0)
     count = len(parts)
-    inline = (count == 1 and len(parts[0]) <= INLINE_LIMIT) or frame.size <= INLINE_LIMIT
+    inline = frame.size <= INLINE_LIMIT
     if inline:
         flags |= _INLINE
     header = _data.pack(
@@ -74,6 +53,27 @@ def _encode_data(frame: Data) -> list[Buffer]:
     # The last part is what is left.
     lengths = [_length.pack(len(part)) for part in parts[:-1]]
     return [b"".join((header, *lengths, *parts))]
+
+
+def _encode_control(frame: Frame) -> bytes:
+    match frame:
+        case Hello():
+            return _hello.pack(_HELLO, frame.version, frame.key) + frame.endpoint.encode()
+        case Open():
+            texts = [text.encode() for text in (frame.name, frame.type, frame.codec)]
+            header = _open.pack(_OPEN, frame.stream, frame.sequence, *map(len, texts))
+            return header + b"".join(texts)
+        case Close():
+            return _close.pack(_CLOSE, frame.stream, frame.sequence)
+        case Credit():
+            flags = _GAP if frame.gap else 0
+            return _credit.pack(_CREDIT, flags, frame.stream, frame.received, frame.granted)
+        case Probe():
+            return _probe.pack(_PROBE, frame.stream, frame.last)
+        case Bye():
+            ends = [_end.pack(*end) for end in frame.last]
+            return b"".join((_bye.pack(_BYE, len(ends)), *ends, frame.reason.encode()))
+    raise AssertionError(f"{frame!r} is no frame")
 
 
 def decode(message: Sequence[Buffer]) -> Frame:

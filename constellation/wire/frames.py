@@ -7,7 +7,8 @@ the process that receives it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 __all__ = [
     "VERSION",
@@ -51,12 +52,14 @@ class Open:
     type: str
     codec: str
 
+    size: ClassVar[int] = 0
+
     def __str__(self) -> str:
         text = f"OPEN {self.stream} #{self.sequence} {self.name!r}"
         return f"{text} of {self.type or 'anything'!r} as {self.codec!r}"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Data:
     """Values, or a fragment of one.
 
@@ -68,6 +71,7 @@ class Data:
         more: Whether the next frame goes on with the same values.
         joined: Whether the first part goes on with the last one of the frame before.
         parts: What the codec of the channel made of the values.
+        size: The bytes of all parts.
     """
 
     stream: int
@@ -76,12 +80,27 @@ class Data:
     weight: int
     more: bool
     joined: bool
-    parts: list[Buffer] = field(default_factory=list)
+    parts: list[Buffer]
+    size: int
 
-    @property
-    def size(self) -> int:
-        """The bytes of all parts."""
-        return sum(map(len, self.parts))
+    def __init__(
+        self,
+        stream: int,
+        sequence: int,
+        count: int,
+        weight: int,
+        more: bool,
+        joined: bool,
+        parts: list[Buffer],
+    ) -> None:
+        self.stream = stream
+        self.sequence = sequence
+        self.count = count
+        self.weight = weight
+        self.more = more
+        self.joined = joined
+        self.parts = parts
+        self.size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
 
     def __str__(self) -> str:
         text = f"DATA {self.stream} #{self.sequence} {self.count} values, {self.size} bytes"
@@ -94,6 +113,8 @@ class Close:
 
     stream: int
     sequence: int
+
+    size: ClassVar[int] = 0
 
     def __str__(self) -> str:
         return f"CLOSE {self.stream} #{self.sequence}"

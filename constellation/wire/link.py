@@ -132,11 +132,8 @@ class Link:
             WireError: No peer may send this; it changed nothing.
         """
         self._now = now
-        if type(frame) is Data:
-            self._receive_record(frame)
-            return
         match frame:
-            case Open() | Data() | Close():
+            case Data() | Open() | Close():
                 self._receive_record(frame)
             case Credit():
                 self._receive_credit(frame)
@@ -256,13 +253,8 @@ class Link:
             self._acks.pop(stream, None)
             return stream.credit()
         while self._ready:
-            outbound = self._ready.popleft()
-            outbound.queued = False
-            if outbound.sendable:
-                frame = outbound.next_frame()
-                if outbound.sendable:
-                    # Streams take turns, so that a large value holds up none of the others.
-                    self.queue(outbound)
+            frame = self._ready.popleft().next_frame()
+            if frame is not None:
                 if self._probe_at is None:
                     self._probe_at = now + self._probe_wait
                 return frame

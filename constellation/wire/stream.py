@@ -136,12 +136,14 @@ class Outbound:
     def push(self, parts: list[Buffer], count: int, weight: int) -> None:
         """Send values that `fits` allows. The parts belong to the stream from now on."""
         self.pushed += weight
-        size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
-        if size <= self._fragment:
-            self.last += 1
-            self._push(Data(self.number, self.last, count, weight, False, False, parts))
-        else:
+        frame = Data(self.number, self.last + 1, count, weight, False, False, parts)
+        if frame.size > self._fragment:
             self._push_fragments(parts, count, weight)
+            return
+        self.last += 1
+        self._unsent.append(frame)
+        if not self.queued:
+            self._link.queue(self)
 
     def _push_fragments(self, parts: list[Buffer], count: int, weight: int) -> None:
         fragments = list(split(parts, self._fragment))
@@ -162,11 +164,18 @@ class Outbound:
         """Whether there is a frame to send, and what is under way allows it."""
         return bool(self._unsent) and self.flight < self._limit
 
-    def next_frame(self) -> Sequenced:
-        """The next frame, which counts as sent."""
-        frame = self._unsent.popleft()
+    def next_frame(self) -> Sequenced | None:
+        """The next frame, which counts as sent; None if none can be."""
+        unsent = self._unsent
+        self.queued = False
+        if not unsent or self.flight >= self._limit:
+            return None
+        frame = unsent.popleft()
         self._unreceived.append(frame)
-        self.flight += _size(frame)
+        self.flight += frame.size + _HEADER_SIZE
+        if unsent and self.flight < self._limit:
+            # Streams take turns, so that a large value holds up none of the others.
+            self._link.queue(self)
         return frame
 
     @property
@@ -201,7 +210,7 @@ class Outbound:
         if progressed:
             self.received = frame.received
             while unreceived and unreceived[0].sequence <= frame.received:
-                self.flight -= _size(unreceived.popleft())
+                self.flight -= unreceived.popleft().size + _HEADER_SIZE
             # Rewound, and received after all.
             while self._unsent and self._unsent[0].sequence <= frame.received:
                 self._unsent.popleft()
@@ -216,11 +225,7 @@ class Outbound:
         """Check what must always hold."""
         frames = [*self._unreceived, *self._unsent]
         assert [frame.sequence for frame in frames] == list(range(self.received + 1, self.last + 1))
-        assert self.flight == sum(map(_size, self._unreceived))
-
-
-def _size(frame: Sequenced) -> int:
-    return frame.size + _HEADER_SIZE if type(frame) is Data else _HEADER_SIZE
+        assert self.flight == sum(frame.size + _HEADER_SIZE for frame in self._unreceived)
 
 
 class Inbound:
@@ -286,17 +291,18 @@ class Inbound:
         if frame.sequence != expected:
             self._out_of_order(frame.sequence > expected)
             return None
-        event = self._event(frame)
+        if type(frame) is Data and self._plain and not frame.more and not frame.joined:
+            event: Event | None = Arrived(self, frame.parts, frame.count, frame.weight)
+        else:
+            event = self._event(frame)
         self.received = expected
         self._gap = self._asks = False
-        self._arrived += _size(frame)
+        self._arrived += frame.size + _HEADER_SIZE
         self._link.acknowledge(self, soon=self._arrived >= self._window // 4)
         return event
 
     def _event(self, frame: Sequenced) -> Event | None:
         if type(frame) is Data:
-            if self._plain and not frame.more and not frame.joined:
-                return Arrived(self, frame.parts, frame.count, frame.weight)
             return self._fragment(frame)
         if self._open and not self._plain:
             raise WireError(f"{frame} between the fragments of a value")

@@ -43,7 +43,7 @@ def test_the_values_of_a_vector_have_its_parts(vector: dict[str, Any]) -> None:
     encoder = Encoder(vector["codec"], None)
     for written in vector["values"]:
         encoder.add(value_of(written))
-    parts, count, _ = encoder.take()
+    parts, count = encoder.take()
     assert ([bytes(part) for part in parts], count) == (parts_of(vector), len(vector["values"]))
 
 

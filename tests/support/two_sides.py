@@ -58,7 +58,7 @@ class Program:
         encoder = Encoder("pickle", self.here.image)
         with self.here.active():
             encoder.add(value)
-            parts, count, _ = encoder.take()
+            parts, count = encoder.take()
         with self.there.active():
             (received,) = Decoder(self.there.image).decode(parts, count, "pickle")
         if isinstance(received, Undecodable):
