@@ -167,9 +167,11 @@ def test_files_over_channels(tmp_path: Path) -> None:
                     target.flush()
 
         def half(parent):
-            file = Sender(parent).makefile()
+            sender = Sender(parent)
+            file = sender.makefile()
             file.write(b"half")
             file.flush()
+            sender.flush().block()
             os._exit(3)
 
         def main():
