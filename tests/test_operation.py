@@ -1,4 +1,4 @@
-"""Operations by themselves: starting, `select`, `join` and the warning, around operations of toys."""
+"""Operations by themselves: starting, `select`, `join`, the warning, around toy operations."""
 
 from __future__ import annotations
 
