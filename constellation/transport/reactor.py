@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from constellation.deadline import Deadline
 from constellation.operation import Operation
 from constellation.transport.descriptors import Poller, Wakeup
+from constellation.transport.spinning import Spinning
 
 if TYPE_CHECKING:
     import asyncio
@@ -161,6 +162,7 @@ class Reactor:
         self._flush = flush
         self._next_timer = next_timer
         self._inner = Poller()  # the descriptors
+        self._spinning = Spinning(self._inner.wait)  # the lead's
         self._outer = Poller()  # what the I/O thread waits on: the inner one and its own wake-up
         self._lead_wakeup = Wakeup()
         self._io_wakeup = Wakeup()
@@ -356,7 +358,7 @@ class Reactor:
                     wanted = min(limit - monotonic(), _LONGEST)
                     if wanted <= 0:
                         return
-                ready = () if self._more else self._inner.wait(wanted)
+                ready = () if self._more else self._spinning.wait(wanted)
                 with self.lock:
                     self._serve(ready)
         finally:
