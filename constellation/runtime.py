@@ -29,8 +29,8 @@ from constellation.control.messages import ToProcess
 from constellation.control.stream import MessageStream
 from constellation.errors import InitError, SettingsError
 from constellation.pid import Pid
-from constellation.process import descriptors, entry, leave, spawn, system, zygote
-from constellation.process.identity import Identity
+from constellation.process import adoption, descriptors, entry, leave, spawn, system, zygote
+from constellation.process.identity import Identity, Newborn
 from constellation.process.image import Image
 from constellation.process.origin import Origin
 from constellation.process.writers import Writers
@@ -174,18 +174,21 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
         theirs.close()
         native.run(native.Program(ours, child, directory, settings, resources, origin))
     ours.close()
-    identity = zygote.run(theirs, directory, origin, launcher)
-    _enter(identity, image, origin, writers, linger)
+    newborn = zygote.run(theirs, directory, origin, launcher)
+    _enter(newborn, image, origin, writers, linger)
 
 
 def _enter(
-    identity: Identity, image: Image, origin: Origin, writers: Writers, linger: float | None
+    newborn: Newborn, image: Image, origin: Origin, writers: Writers, linger: float | None
 ) -> None:
     """In a process of the user's. Returns in the initial one only."""
     global _runtime
-    entry.adapt(identity, origin)
-    transport = _connect(identity)
+    entry.adapt(newborn, origin)
+    listener = socket.socket(fileno=newborn.listener)
+    control = MessageStream(socket.socket(fileno=newborn.control), _decoder)
+    transport = Transport(newborn.pid, listener, control, inlet=Mailbox)
     context.install(context.Context(transport, image))
+    identity = adoption.await_adoption(newborn, control)
     runtime = _runtime = Runtime(identity, image, transport, linger, writers)
     # Registered first, so it runs last: what the user registers may still use channels.
     atexit.register(runtime.leave)
@@ -193,12 +196,6 @@ def _enter(
         _work(runtime, identity.parent, origin)
     transport.start()
     origin.resume()
-
-
-def _connect(identity: Identity) -> Transport:
-    listener = socket.socket(fileno=identity.listener)
-    control = MessageStream(socket.socket(fileno=identity.control), _decoder)
-    return Transport(identity.pid, listener, control, inlet=Mailbox)
 
 
 def _work(runtime: Runtime, parent: Pid, origin: Origin) -> NoReturn:

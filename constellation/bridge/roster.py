@@ -17,6 +17,14 @@ what happens                                     what is known then
 the end of a monitor's stream                    the same, where the zygote is gone; else the
                                                  zygote's word is awaited
 ===============================================  ==================================================
+
+A program that spawns once will spawn again, and most of what that takes is forking. So when a spawn
+has happened and no other is under way, a *spare* is made: a process with its monitor like any
+other, but nobody's. The next spawn adopts it, at whatever stage it is, and a new one is made. A
+program that does not spawn has none, and one that spawns many at once gets one at the end: a spare
+saves nobody work, it is done earlier. It is a member here, and so is stopped and ended with the
+others. But the tree does not know it: it holds up no end and shows nothing, and if it dies, the
+next spawn does without.
 """
 
 from __future__ import annotations
@@ -68,7 +76,7 @@ from constellation.control.stream import ControlError, MessageStream
 from constellation.exit_status import ExitStatus
 from constellation.pid import Pid
 from constellation.process import system
-from constellation.process.launcher import Launched, Launcher
+from constellation.process.launcher import Launched, Launcher, adoption
 from constellation.process.monitor import OUTPUT_WINDOW
 from constellation.resources import Resources
 from constellation.units import Cpu, Mem
@@ -89,6 +97,7 @@ class _Member:
     owed: int = 0  # bytes of output that its monitor was not given room for again
     dead: bool = False
     killed: bool = False  # by the command, for a signal that came to it
+    adopted: bool = False  # it is a process of the program, or is becoming one
 
 
 class Roster:
@@ -120,6 +129,7 @@ class Roster:
         self._shut: set[int] = set()  # descriptors that nobody reads any more
         self._refusal: str | None = None  # why no process may be spawned any more
         self._cause: str | None = None
+        self._spare: _Member | None = None
         self._zygote_alive = True
         self._troubles: list[str] = []
         selector.register(launcher.stream, selectors.EVENT_READ, self._zygote_ready)
@@ -153,10 +163,10 @@ class Roster:
 
     def start(self, resources: Resources, stdin: int) -> Pid:
         """Have the initial process made."""
-        launched = self._launcher.launch(None, resources, stdin)
-        self._add(launched, None, 0)
-        self._do(self._tree.accept(launched.pid))
-        return launched.pid
+        member = self._add(self._launcher.launch(initial=True, stdin=stdin))
+        self._adopt(member, None, 0, resources)
+        self._do(self._tree.accept(member.pid))
+        return member.pid
 
     def signal(self, number: int, pid: Pid | None = None) -> None:
         """Send a signal to the group of a process, or of each."""
@@ -248,12 +258,16 @@ class Roster:
             self._close(member.monitor)
             member.monitor = None
             self._owing.discard(member)
+            self._lose_spare(member)
             return False
         for message in messages:
             self._hear_monitor(member, message)
         return bool(messages)
 
     def _hear_monitor(self, member: _Member, message: FromMonitor) -> None:
+        if not member.adopted and not isinstance(message, (Started, Trouble)):
+            self._lose_spare(member)
+            return
         pid = member.pid
         match message:
             case Output(fd, data):
@@ -304,7 +318,10 @@ class Roster:
         if not member.dead:
             self._launcher.forget(member.pid)
             self._refuse(member, "SpawnError", f"the new process is lost: {reason}")
-        self._do(self._tree.monitor_lost(member.pid, reason))
+        if member.adopted:
+            self._do(self._tree.monitor_lost(member.pid, reason))
+        else:
+            self._lose_spare(member)
         if member.monitor is not None:
             self._close(member.monitor)
         self._owing.discard(member)
@@ -343,6 +360,7 @@ class Roster:
                 if child is not None:
                     self._do(self._tree.accept(child))
                     self._tell(child, Go())
+                    self._make_spare()
             case Cancel(request):
                 child = self._spawns.cancel(member.pid, request)
                 if child is not None:
@@ -364,28 +382,59 @@ class Roster:
         if self._refusal is not None:
             self._tell(spawner.pid, Refused(spawn.request, "SpawnError", self._refusal))
             return
-        resources = Resources(mem=Mem(spawn.mem), cpu=Cpu(spawn.cpu))
         try:
-            launched = self._launcher.launch(spawner.pid, resources, None)
+            member = self._take_spare() or self._add(self._launcher.launch())
         except OSError as error:
             text = f"no process can be made: {system.explained(error)}"
             self._tell(spawner.pid, Refused(spawn.request, "SpawnError", text))
             return
-        self._add(launched, spawner.pid, spawn.request)
-        self._spawns.begin(spawner.pid, spawn.request, launched.pid)
-        pid = launched.pid
+        pid = member.pid
+        self._spawns.begin(spawner.pid, spawn.request, pid)
+        resources = Resources(mem=Mem(spawn.mem), cpu=Cpu(spawn.cpu))
+        self._adopt(member, spawner.pid, spawn.request, resources)
         self._tell(spawner.pid, Placed(spawn.request, pid.key, pid.endpoint))
 
-    def _add(self, launched: Launched, parent: Pid | None, request: int) -> None:
+    def _add(self, launched: Launched) -> _Member:
+        """Take in a process that is nobody's yet."""
         member = _Member(launched.pid, launched.number, launched.control, launched.monitor)
         self._members[launched.pid] = self._by_number[launched.number] = member
-        self._do(self._tree.placed(launched.pid, parent, request))
         control_ready = functools.partial(self._control_ready, member)
         monitor_ready = functools.partial(self._monitor_ready, member)
         self._selector.register(launched.control, selectors.EVENT_READ, control_ready)
         self._selector.register(launched.monitor, selectors.EVENT_READ, monitor_ready)
         for fd in self._shut:
             self._post(launched.monitor, Shut(fd))
+        return member
+
+    def _adopt(
+        self, member: _Member, parent: Pid | None, request: int, resources: Resources
+    ) -> None:
+        """Make a process one of the program's."""
+        member.adopted = True
+        self._do(self._tree.placed(member.pid, parent, request))
+        self._tell(member.pid, adoption(parent, resources))
+
+    # -- the spare
+
+    def _make_spare(self) -> None:
+        if self._spare is None and self._refusal is None and not self._spawns:
+            # Where there is no room for one, a spawn is told so, and not this.
+            with contextlib.suppress(OSError):
+                self._spare = self._add(self._launcher.launch())
+
+    def _take_spare(self) -> _Member | None:
+        """The spare, if there is one and it lives."""
+        spare = self._spare
+        if spare is not None:
+            self._read_monitor(spare)
+            spare, self._spare = self._spare, None
+        return spare
+
+    def _lose_spare(self, member: _Member) -> None:
+        """A process that nobody wanted yet is dead, or is not as it should be."""
+        if self._spare is member:
+            self._spare = None
+            self._post(member.monitor, End())
 
     def _refuse(self, member: _Member, kind: str, text: str) -> None:
         """A process is dead or could not be made: if it was not promised yet, it never was."""
@@ -405,6 +454,7 @@ class Roster:
         if member.control is not None:
             self._close(member.control)
             member.control = None
+            self._lose_spare(member)
             self._tree.watcher_gone(member.pid)
             for child in self._spawns.spawner_gone(member.pid):
                 self._abandon(child)

@@ -13,7 +13,8 @@ bridge               zygote                  :data:`ToZygote`
 
 A spawn, in the order in which it happens (S spawns C, B is the bridge)::
 
-    S -> B   Spawn(request)      B makes C's Pid and its listening socket, has C forked
+    S -> B   Spawn(request)      B has a C that was forked ahead, or has one forked
+    B -> C   Adopt(parent)
     B -> S   Placed(request)     S sends the closure to C on a reserved stream
     C -> B   Ready()             C holds the whole closure
     B -> S   Spawned(request)
@@ -123,6 +124,22 @@ FromProcess: TypeAlias = Spawn | Accept | Cancel | Ready | Watch | Unwatch
 # -- bridge -> process ----------------------------------------------------------------------------
 
 
+class Adopt(Message, frozen=True):
+    """You are wanted: a process is made before it is known for whom. Always the first message.
+
+    Attributes:
+        parent_key: The key of the spawner's Pid; None for the initial process.
+        parent_endpoint: The endpoint of the spawner's Pid.
+        mem: Bytes of memory that you are given.
+        cpu: Cores that you are given.
+    """
+
+    parent_key: bytes | None
+    parent_endpoint: str
+    mem: int
+    cpu: float
+
+
 class Placed(Message, frozen=True):
     """The new process exists and can be connected to, and waits for its closure."""
 
@@ -156,7 +173,7 @@ class Exited(Message, frozen=True):
     status: Status | None = None
 
 
-ToProcess: TypeAlias = Placed | Spawned | Refused | Go | Exited
+ToProcess: TypeAlias = Adopt | Placed | Spawned | Refused | Go | Exited
 
 
 # -- monitor -> bridge ----------------------------------------------------------------------------
@@ -286,20 +303,14 @@ class Fork(Message, frozen=True):
         number: The bridge's number for this, never used twice.
         key: The key of the new process's Pid.
         endpoint: The endpoint of the new process's Pid.
-        parent_key: The key of the spawner's Pid; None for the initial process.
-        parent_endpoint: The endpoint of the spawner's Pid.
-        mem: Bytes of memory that the process was given.
-        cpu: Cores that the process was given.
+        initial: Whether it is the initial process.
         stdin: Whether a descriptor for standard input travels with it.
     """
 
     number: int
     key: bytes
     endpoint: str
-    parent_key: bytes | None
-    parent_endpoint: str
-    mem: int
-    cpu: float
+    initial: bool
     stdin: bool
 
 

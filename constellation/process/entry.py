@@ -7,30 +7,32 @@ import sys
 from io import TextIOWrapper
 from typing import TextIO
 
-from constellation.process import leave
-from constellation.process.identity import Identity
+from constellation.process import leave, system
+from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 
 MODE = "native"
 """What `CONSTELLATION` says inside the processes of a program that runs without a cluster."""
+SPARE_NAME = "cst-spare"
+"""What `ps` calls a process that is not adopted yet."""
 
 
-def adapt(identity: Identity, origin: Origin) -> None:
+def adapt(newborn: Newborn, origin: Origin) -> None:
     """Make a fresh fork a process of its own. Signals stay blocked, and nothing is collected.
 
     Args:
-        identity: Who it is.
+        newborn: Who it is.
         origin: The program at `init()`.
     """
-    initial = identity.parent is None
-    origin.restore(initial=initial)
+    system.set_name(SPARE_NAME)
+    origin.restore(initial=newborn.initial)
     os.environ["CONSTELLATION"] = MODE
     for stream in {id(stream): stream for stream in (sys.stdout, sys.__stdout__)}.values():
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             # It is a pipe now, whatever it was; people want to see lines when they are printed.
             reconfigure(line_buffering=True)
-    if not initial:
+    if not newborn.initial:
         leave.forget_exit_handlers()
         sys.stdin = _new_stdin(sys.__stdin__)
         sys.__stdin__ = sys.stdin  # type: ignore[misc]

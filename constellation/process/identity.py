@@ -10,26 +10,39 @@ from constellation.units import Cpu, Mem
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What a new process of a program knows of itself.
+class Newborn:
+    """What a process knows of itself before it is known for whom it is.
 
     Attributes:
         pid: Its Pid, which others could connect to before it ran.
-        parent: The Pid of the process that spawned it; None for the initial process.
-        mem: The bytes of memory that it was given.
-        cpu: The cores that it was given.
+        initial: Whether it is the initial process.
         directory: The program's runtime directory, where the sockets are.
         listener: The descriptor of its bound and listening socket.
         control: The descriptor of its control stream, whose other end the bridge holds.
     """
 
     pid: Pid
-    parent: Pid | None
-    mem: int
-    cpu: float
+    initial: bool
     directory: str
     listener: int
     control: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a process of a program knows of itself.
+
+    Attributes:
+        pid: Its Pid, which others could connect to before it ran.
+        parent: The Pid of the process that spawned it; None for the initial process.
+        mem: The bytes of memory that it was given.
+        cpu: The cores that it was given.
+    """
+
+    pid: Pid
+    parent: Pid | None
+    mem: int
+    cpu: float
 
     @property
     def resources(self) -> Resources:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from constellation.control.messages import (
+    Adopt,
     Fork,
     Forked,
     ForkFailed,
@@ -39,7 +40,7 @@ _from_monitor = msgspec.msgpack.Decoder(FromMonitor)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Launched:
-    """A process that is being made.
+    """A process that is being made, and is nobody's until it is adopted.
 
     Attributes:
         number: What the launcher calls it in its events.
@@ -52,6 +53,21 @@ class Launched:
     pid: Pid
     control: MessageStream[FromProcess]
     monitor: MessageStream[FromMonitor]
+
+
+def adoption(parent: Pid | None, resources: Resources) -> Adopt:
+    """What makes a launched process one of the program's.
+
+    Args:
+        parent: The process that spawned it; None for the initial process.
+        resources: What it is given.
+    """
+    return Adopt(
+        parent_key=None if parent is None else parent.key,
+        parent_endpoint="" if parent is None else parent.endpoint,
+        mem=int(resources.mem),
+        cpu=float(resources.cpu),
+    )
 
 
 class Launcher:
@@ -74,12 +90,11 @@ class Launcher:
         """The connection to the zygote, for the loop to wait on."""
         return self._stream
 
-    def launch(self, parent: Pid | None, resources: Resources, stdin: int | None) -> Launched:
-        """Have a process made.
+    def launch(self, *, initial: bool = False, stdin: int | None = None) -> Launched:
+        """Have a process made, which then waits to be adopted.
 
         Args:
-            parent: The process that spawned it; None for the initial process.
-            resources: What it is given.
+            initial: Whether it is the initial process.
             stdin: The descriptor that becomes its standard input, the launcher's from here on.
                 None: /dev/null.
 
@@ -102,10 +117,7 @@ class Launcher:
             number=self._numbers,
             key=key,
             endpoint=pid.endpoint,
-            parent_key=None if parent is None else parent.key,
-            parent_endpoint="" if parent is None else parent.endpoint,
-            mem=int(resources.mem),
-            cpu=float(resources.cpu),
+            initial=initial,
             stdin=stdin is not None,
         )
         handed_on = [listener.detach(), its_control.detach(), its_monitor.detach()]

@@ -46,7 +46,7 @@ from constellation.control.messages import (
 )
 from constellation.control.stream import ControlError, MessageStream
 from constellation.process import descriptors, signals, system
-from constellation.process.identity import Identity
+from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
 
@@ -68,7 +68,7 @@ class Task:
     """What a monitor is made for.
 
     Attributes:
-        identity: Of the process to fork.
+        newborn: The process to fork.
         control: The descriptor of the monitor's own control stream.
         stdin: The descriptor that becomes the process's standard input; None: /dev/null.
         lifeline: The descriptor that reaches its end when the zygote dies.
@@ -76,7 +76,7 @@ class Task:
         origin: The program at `init()`.
     """
 
-    identity: Identity
+    newborn: Newborn
     control: int
     stdin: int | None
     lifeline: int
@@ -84,11 +84,11 @@ class Task:
     origin: Origin
 
 
-def run(task: Task) -> Identity:
+def run(task: Task) -> Newborn:
     """Be the monitor of a new process. All signals are blocked.
 
     Returns:
-        In the user's process only: its identity. In the monitor it never returns.
+        In the user's process only: what it knows of itself. In the monitor it never returns.
     """
     monitor = os.getpid()
     # The process first: what the monitor needs it can make while the process is already on its way.
@@ -105,7 +105,7 @@ def run(task: Task) -> Identity:
     os.close(task.control)
     os.close(task.lifeline)
     _become_process(task, pipes, monitor)
-    return task.identity
+    return task.newborn
 
 
 def _stream(task: Task) -> MessageStream[ToMonitor]:
@@ -151,7 +151,7 @@ def _watch_over(
         _Monitor(child, task, stream, wakeup, reads, orphaned).loop()
         code = 0
     except BaseException:  # noqa: BLE001 - told to the bridge
-        text = f"in the monitor of {task.identity.pid}:\n{traceback.format_exc()}"
+        text = f"in the monitor of {task.newborn.pid}:\n{traceback.format_exc()}"
         with contextlib.suppress(ConnectionError):
             stream.send(Trouble(text))
     os._exit(code)

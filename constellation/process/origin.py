@@ -50,7 +50,6 @@ class Origin:
             initial: Whether this is the initial process, which goes on where the program was, or a
                 spawned one, which has random numbers of its own.
         """
-        system.set_name(self._name)
         self._handlers.restore()
         if initial:
             random.setstate(self._random)
@@ -66,6 +65,7 @@ class Origin:
 
     def resume(self) -> None:
         """Let the user's code run, as the last step: collect, trace and take signals again."""
+        system.set_name(self._name)
         if self._collects:
             gc.enable()
         sys.setprofile(self._profile)

@@ -32,7 +32,7 @@ from constellation.control.messages import (
 from constellation.control.stream import ControlError, MessageStream
 from constellation.pid import Pid
 from constellation.process import descriptors, monitor, signals, system
-from constellation.process.identity import Identity
+from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
 
@@ -45,7 +45,7 @@ _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 _decoder = msgspec.msgpack.Decoder(ToZygote)
 
 
-def run(control: socket.socket, directory: str, origin: Origin, launcher: int) -> Identity:
+def run(control: socket.socket, directory: str, origin: Origin, launcher: int) -> Newborn:
     """Be the zygote. All signals are blocked.
 
     Args:
@@ -55,7 +55,8 @@ def run(control: socket.socket, directory: str, origin: Origin, launcher: int) -
         launcher: The launcher's process id.
 
     Returns:
-        In a user's process only: its identity. In the zygote and the monitors it never returns.
+        In a user's process only: what it knows of itself. In the zygote and the monitors it never
+        returns.
     """
     assert threading.active_count() == 1, "a zygote forks, so it has no threads"
     stream: MessageStream[ToZygote] = MessageStream(control, _decoder, descriptors=True)
@@ -159,7 +160,13 @@ class _Zygote:
             self._wakeup.close()
             os.close(self._lifeline[1])
             return monitor.Task(
-                identity=_identity(fork, self._directory, listener, control),
+                newborn=Newborn(
+                    pid=Pid(fork.key, fork.endpoint),
+                    initial=fork.initial,
+                    directory=self._directory,
+                    listener=listener,
+                    control=control,
+                ),
                 control=monitor_control,
                 stdin=stdin[0] if stdin else None,
                 lifeline=self._lifeline[0],
@@ -244,16 +251,3 @@ class _Zygote:
                 return
             poll.poll(_RESCAN * 1000)
             self._wakeup.take()
-
-
-def _identity(fork: Fork, directory: str, listener: int, control: int) -> Identity:
-    parent = None if fork.parent_key is None else Pid(fork.parent_key, fork.parent_endpoint)
-    return Identity(
-        pid=Pid(fork.key, fork.endpoint),
-        parent=parent,
-        mem=fork.mem,
-        cpu=fork.cpu,
-        directory=directory,
-        listener=listener,
-        control=control,
-    )

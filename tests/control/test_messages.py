@@ -16,6 +16,8 @@ EXAMPLES = [
     messages.Ready(),
     messages.Watch(b"k" * 16),
     messages.Unwatch(b"k" * 16),
+    messages.Adopt(b"k" * 16, "ipc:///a", 1, 0.5),
+    messages.Adopt(None, "", 1, 0.5),
     messages.Placed(7, b"k" * 16, "ipc:///tmp/cst-x/k"),
     messages.Spawned(7),
     messages.Refused(7, "NoCapacity", "no"),
@@ -36,7 +38,7 @@ EXAMPLES = [
     messages.ForkFailed(3, "no"),
     messages.MonitorEnded(3, 9),
     messages.Trouble("text"),
-    messages.Fork(3, b"k" * 16, "ipc:///a", None, "", 1, 0.5, True),
+    messages.Fork(3, b"k" * 16, "ipc:///a", False, True),
 ]
 
 UNIONS = [

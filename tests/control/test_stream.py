@@ -171,7 +171,7 @@ def test_descriptors_travel_with_their_message() -> None:
     identities = [os.fstat(read).st_ino for read, _ in pipes]
 
     def fork(number: int) -> Fork:
-        return Fork(number, b"k" * 16, "ipc:///a", None, "", 1, 0.5, False)
+        return Fork(number, b"k" * 16, "ipc:///a", False, False)
 
     sender.post(fork(1), [pipes[0][0], pipes[1][0]])
     sender.post(fork(2))
@@ -198,11 +198,11 @@ def test_close_closes_what_was_not_sent_or_not_taken() -> None:
         theirs, msgspec.msgpack.Decoder(ToZygote), descriptors=True
     )
     read, write = os.pipe()
-    sender.post(Fork(1, b"k" * 16, "ipc:///a", None, "", 1, 0.5, False), [os.dup(write)])
+    sender.post(Fork(1, b"k" * 16, "ipc:///a", False, False), [os.dup(write)])
     receiver.receive()
     while not sender.unsent:
-        sender.post(Fork(2, b"k" * 16, "x" * 60_000, None, "", 1, 0.5, False))
-    sender.post(Fork(3, b"k" * 16, "ipc:///a", None, "", 1, 0.5, False), [os.dup(write)])
+        sender.post(Fork(2, b"k" * 16, "x" * 60_000, False, False))
+    sender.post(Fork(3, b"k" * 16, "ipc:///a", False, False), [os.dup(write)])
     os.close(write)
     sender.close()
     receiver.close()

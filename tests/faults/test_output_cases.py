@@ -503,7 +503,8 @@ def test_ctrl_z_stops_every_process_and_fg_continues(tmp_path: Path) -> None:
         shown.type(b"\x1a")
         shown.until(b"stopped")
         end = time.monotonic() + programs.LIMIT
-        while [state(pid) for pid in [bridge, *processes]] != ["T"] * 3:
+        assert len(processes) >= 2  # and perhaps a spare
+        while {state(pid) for pid in [bridge, *processes]} != {"T"}:
             assert time.monotonic() < end
             time.sleep(0.01)
         shown.type(b"\n")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from constellation.control.messages import (
@@ -24,15 +25,19 @@ from constellation.control.messages import (
     Output,
     Room,
     Started,
+    ToProcess,
 )
 from constellation.control.stream import MessageStream
 from constellation.exit_status import ExitStatus
 from constellation.process import descriptors, leave, system, zygote
+from constellation.process.adoption import await_adoption
 from constellation.process.entry import adapt
 from constellation.process.identity import Identity
-from constellation.process.launcher import Launched, Launcher
+from constellation.process.launcher import Launched, Launcher, adoption
 from constellation.process.origin import Origin
 from constellation.resources import RESOURCES_DEFAULT
+
+_decoder = msgspec.msgpack.Decoder(ToProcess)
 
 LIMIT = 20.0
 """Seconds after which a test that waits for something has failed."""
@@ -82,12 +87,14 @@ class Stage:
         self.zygote = os.fork()
         if not self.zygote:
             ours.close()
-            identity = zygote.run(theirs, self.directory, setup, launcher)
+            newborn = zygote.run(theirs, self.directory, setup, launcher)
             faulthandler.disable()
             # In place of those of pytest, which captures.
             sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115
             sys.unraisablehook = sys.__unraisablehook__
-            adapt(identity, setup)
+            adapt(newborn, setup)
+            control = MessageStream(socket.socket(fileno=newborn.control), _decoder)
+            identity = await_adoption(newborn, control)
 
             def resume_and_work() -> None:
                 setup.resume()
@@ -102,7 +109,13 @@ class Stage:
         self.processes: list[Process] = []
 
     def start(self, stdin: int | None = None, parent: Any = None) -> Process:
-        process = Process(self.launcher.launch(parent, RESOURCES_DEFAULT, stdin))
+        process = self.start_spare(initial=parent is None, stdin=stdin)
+        process.launched.control.post(adoption(parent, RESOURCES_DEFAULT))
+        return process
+
+    def start_spare(self, *, initial: bool = False, stdin: int | None = None) -> Process:
+        """Start a process that is not adopted yet."""
+        process = Process(self.launcher.launch(initial=initial, stdin=stdin))
         self.processes.append(process)
         return process
 

@@ -207,7 +207,12 @@ def test_a_signal_goes_to_the_group(stage: MakeStage) -> None:
 
 
 def test_an_early_interrupt_is_not_lost(stage: MakeStage) -> None:
-    show = stage(lambda identity: signal.pause())
+    def work(identity: Identity) -> None:
+        # In steps: a signal right before a pause() would not end it.
+        while True:
+            time.sleep(0.01)
+
+    show = stage(work)
     process = show.start()
     process.launched.monitor.post(Signal(signal.SIGINT))
     show.run_until(lambda: not process.monitor_open)

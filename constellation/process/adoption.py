@@ -1,0 +1,43 @@
+"""How a process that was made ahead learns for whom it is.
+
+Forking a process takes far longer than telling it what to run. So a process is forked, adapted and
+connected first, and *then* waits for the word of the bridge that somebody wants it:
+:class:`~constellation.control.messages.Adopt`. Mostly that word is there already. But once a
+program has spawned, its bridge has one more process made while nothing is being spawned: the
+*spare*, which the next spawn adopts (see `constellation.bridge.roster`).
+
+Until then nothing of the user's runs in it and all signals are blocked. Its monitor watches over it
+as over any other, so it ends with the program at the latest.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from constellation.control.messages import Adopt, ToProcess
+from constellation.control.stream import MessageStream
+from constellation.pid import Pid
+from constellation.process.identity import Identity, Newborn
+
+
+def await_adoption(newborn: Newborn, control: MessageStream[ToProcess]) -> Identity:
+    """Wait until the bridge says for whom this process is. Without a bridge it exits.
+
+    Args:
+        newborn: This process.
+        control: Its control stream.
+    """
+    try:
+        while not (messages := control.receive()):
+            poll = select.poll()
+            poll.register(control.fileno(), select.POLLIN)
+            poll.poll()
+    except EOFError:
+        os._exit(0)
+    (adopt,) = messages
+    assert isinstance(adopt, Adopt), "nothing else is said to a process that is nobody's"
+    parent = None
+    if adopt.parent_key is not None:
+        parent = Pid(adopt.parent_key, adopt.parent_endpoint)
+    return Identity(newborn.pid, parent, adopt.mem, adopt.cpu)
