@@ -19,7 +19,7 @@ import sys
 import warnings
 from collections.abc import Generator, Sequence
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
 
 from constellation.deadline import Deadline
 from constellation.errors import ConstellationError
@@ -65,6 +65,10 @@ class Operation(Generic[T_co]):
     _code: CodeType
     _lasti: int
     _started: bool | None  # None: it was, and has done nothing; it may be again
+    # An operation is of its kind's class from when it is started. Until then it is of a subclass,
+    # whose finalizer warns. Started ones have none: an interrupt that comes in a finalizer is lost.
+    _kind: ClassVar[type[Any]]
+    _fresh: ClassVar[type[Any]]
     # The result, once an attempt succeeded. Whatever has one has a slot for it.
     _value: Any = None
 
@@ -82,6 +86,7 @@ class Operation(Generic[T_co]):
         if self._started:
             self._refuse()
         self._started = True
+        self.__class__ = self._kind
         try:
             if not self._attempt():
                 self._block(timeout)
@@ -89,11 +94,16 @@ class Operation(Generic[T_co]):
             return result
         except ConstellationError as error:
             raise _without_internals(error) from error.__cause__
+        except BaseException:
+            # An interrupt may have come where nobody waits yet, or any more.
+            self._abandon()
+            raise
 
     def __await__(self) -> Generator[asyncio.Future[None], None, T_co]:
         if self._started:
             self._refuse()
         self._started = True
+        self.__class__ = self._kind
         try:
             if not self._attempt():
                 yield from self._waits().wait_async(self)
@@ -108,12 +118,19 @@ class Operation(Generic[T_co]):
 
     # -- the rules of starting
 
+    def __init_subclass__(cls) -> None:
+        if "__del__" not in vars(cls):
+            cls._kind = cls
+            body = {"__slots__": (), "__module__": cls.__module__, "__del__": _warn}
+            cls._fresh = type(cls.__name__, (cls,), body)
+
     def _make(self, depth: int) -> None:
         """Note the line that makes this operation: the frame ``depth`` calls above the caller."""
         frame = _getframe(depth + 1)
         self._code = frame.f_code
         self._lasti = frame.f_lasti
         self._started = False
+        self.__class__ = self._fresh
 
     def _refuse(self) -> NoReturn:
         raise RuntimeError(f"{self._describe()} was already started: an operation runs once")
@@ -123,19 +140,6 @@ class Operation(Generic[T_co]):
             if start <= self._lasti < end and line is not None:
                 return line
         return self._code.co_firstlineno
-
-    def __del__(self) -> None:
-        try:
-            unused = self._started is False
-        except AttributeError:
-            return  # its constructor raised
-        if unused:
-            warnings.warn_explicit(
-                f"{self._describe()} was never awaited nor blocked on",
-                RuntimeWarning,
-                self._code.co_filename,
-                self._line(),
-            )
 
     def __repr__(self) -> str:
         state = "started" if self._started else "not started"
@@ -172,11 +176,26 @@ class Operation(Generic[T_co]):
         return False
 
     def _abandon(self) -> None:
-        """Undo what waiting began: at a timeout, a cancellation or a lost ``select``."""
+        """Undo what waiting began: at a timeout, a cancellation or a lost ``select``.
+
+        It may be called again, and when nothing was begun.
+        """
 
     def _queue(self) -> object:
         """What this takes its turn at: of several operations with the same, the first is first."""
         return self
+
+
+def _warn(unstarted: Operation[Any]) -> None:
+    """The finalizer of operations that were not started."""
+    if getattr(unstarted, "_started", True) is not False:
+        return  # its constructor did not come to its end
+    warnings.warn_explicit(
+        f"{unstarted._describe()} was never awaited nor blocked on",
+        RuntimeWarning,
+        unstarted._code.co_filename,
+        unstarted._line(),
+    )
 
 
 def _without_internals(error: ConstellationError) -> ConstellationError:
@@ -226,6 +245,7 @@ class _Combined(Operation[T_co]):
         self._begun = True
         for operation in waiting:
             operation._started = True
+            operation.__class__ = operation._kind
             if isinstance(operation, _Combined):
                 operation._begin()
 

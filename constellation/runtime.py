@@ -18,6 +18,7 @@ import sys
 import threading
 import warnings
 from dataclasses import dataclass
+from types import TracebackType
 from typing import NoReturn
 
 import msgspec
@@ -78,8 +79,11 @@ class Runtime:
 
 def _failed() -> bool:
     """Whether the interpreter, which leaves, has shown an exception that nobody caught."""
-    shown: object = getattr(sys, "last_value", None)
-    return shown is not None and not (sys.flags.interactive or hasattr(sys, "ps1"))
+    trace: TracebackType | None = getattr(sys, "last_traceback", None)
+    if trace is None or sys.flags.interactive or hasattr(sys, "ps1"):
+        return False
+    # What C code reports, and goes on, is shown in the same way, but does not begin there.
+    return trace.tb_frame.f_globals.get("__name__") in ("__main__", "runpy")
 
 
 _DESCRIPTORS_LEAST = 64

@@ -49,19 +49,21 @@ class Encoder:
         lend: Copies a large buffer to where the receiver finds it, if that is possible.
 
     Attributes:
-        count: The values added since the last `take`.
+        count: The values added since the last `clear`.
     """
 
     __slots__ = (
         "_buffers",
         "_chunks",
         "_clear_memo",
+        "_dirty",
         "_dump",
         "_encode",
         "_entries",
         "_forget",
         "_image",
         "_large",
+        "_length",
         "_placed",
         "count",
     )
@@ -81,7 +83,9 @@ class Encoder:
         self._buffers: list[tuple[Buffer, int]] = []
         self._entries: list[Entry] = []
         self._large = False
-        self._placed = 0  # the buffers of the values in `_entries`
+        self._length = 0  # the chunks of the values that count
+        self._placed = 0  # their buffers
+        self._dirty = False  # there is more than that: something was interrupted
         self._encode: Callable[[Any], bytes] | None = None
         self.count = 0
         if codec == "pickle":
@@ -101,7 +105,7 @@ class Encoder:
 
     @property
     def size(self) -> int:
-        """The bytes of the values added since the last `take`."""
+        """The bytes of the values added since the last `clear`."""
         chunks, buffers = self._chunks, self._buffers
         return sum(map(len, chunks)) + sum(_size(buffer) for buffer, _ in buffers)
 
@@ -111,21 +115,29 @@ class Encoder:
         Raises:
             SerializationError: It cannot be encoded. What was added before stays.
         """
-        count = self.count
+        if self._dirty:
+            self._restore()
         chunks = self._chunks
-        before = len(chunks)
-        # A signal handler may raise anywhere in here; the value is added with the last statement.
+        before = self._length
+        # A signal handler may raise anywhere in here.
+        self._dirty = True
         try:
             self._dump(value)
             self._clear_memo()
-            if len(chunks) - before == 1 and not self._buffers and not self._large:
+            length = len(chunks)
+            placed = 0
+            if length - before == 1 and not self._buffers and not self._large:
                 size = len(chunks[before])
             else:
-                size = self._note(before)
-            self.count = count + 1
+                size, placed = self._note(before)
+            # The value is added by these lines together.
+            self.count += 1
+            self._length = length
+            self._placed = placed
+            self._dirty = False
             return size
         except BaseException as error:
-            self._undo(count, before)
+            self._restore()
             if not isinstance(error, Exception):
                 raise
             failure = error
@@ -133,10 +145,11 @@ class Encoder:
         explained = self._explained(value, failure)
         raise explained from explained.__cause__
 
-    def take(self) -> tuple[list[Buffer], int]:
-        """The message with all values, and their number."""
+    def message(self) -> tuple[list[Buffer], int]:
+        """The message with all values, and their number. They stay until `clear`."""
+        if self._dirty:
+            self._restore()
         chunks = self._chunks
-        count = self.count
         parts: list[Buffer]
         if self._encode is not None:
             parts = list(chunks)
@@ -144,60 +157,73 @@ class Encoder:
             parts = pack_large(chunks, self._entries, self._buffers)
         else:
             parts = [pack_small(chunks)]
-        self._forget()
-        chunks.clear()
-        if self._large:
-            self._buffers.clear()
-            self._entries.clear()
-            self._large = False
-            self._placed = 0
-        self.count = 0
-        return parts, count
+        return parts, self.count
+
+    def clear(self) -> None:
+        """Let go of all values."""
+        self._dirty = True
+        self.count = self._length = self._placed = 0
+        self._restore()
+
+    def take(self) -> tuple[list[Buffer], int]:
+        """The message with all values, and their number, in one step."""
+        message = self.message()
+        self.clear()
+        return message
 
     def cut(self) -> tuple[list[Buffer], int]:
         """Take the value that was added last back, as a message of its own, and its size."""
+        if self._dirty:
+            self._restore()
         chunks, buffers = self._chunks, self._buffers
         parts: list[Buffer]
+        first, placed = self._length - 1, 0
         if self._encode is not None:
-            parts = [chunks.pop()]
+            parts = [chunks[-1]]
         elif not self._large:
-            parts = [pack_small([chunks.pop()])]
+            parts = [pack_small(chunks[-1:])]
         else:
-            entry = self._entries.pop()
-            first = len(chunks) - entry.chunks
-            self._placed -= entry.buffers
-            parts = pack_large(chunks[first:], [entry], buffers[self._placed :])
-            del chunks[first:], buffers[self._placed :]
+            entry = self._entries[-1]
+            first, placed = self._length - entry.chunks, self._placed - entry.buffers
+            parts = pack_large(chunks[first:], [entry], buffers[placed:])
+        size = sum(map(_size, parts))
+        self._dirty = True
         self.count -= 1
-        return parts, sum(map(_size, parts))
+        self._length = first
+        self._placed = placed
+        self._restore()
+        return parts, size
 
-    def _note(self, before: int) -> int:
+    def _note(self, before: int) -> tuple[int, int]:
         """Note what the value added last is made of, in a message that is large, or is from now on.
 
-        Gives the value's size.
+        Gives the value's size, and the number of buffers of all values.
         """
         chunks, buffers, entries = self._chunks, self._buffers, self._entries
         if not self._large:
-            entries.clear()
-            entries += [Entry(1, len(chunk), 0) for chunk in chunks[:before]]
+            noted = [Entry(1, len(chunk), 0) for chunk in chunks[:before]]
             self._large = True
+            entries[:] = noted
         for index in range(before, len(chunks)):
             if type(chunks[index]) is not bytes:
                 chunks[index] = bytes(chunks[index])  # the value's own memory
         length = sum(map(len, chunks[before:]))
         own = buffers[self._placed :]
         entries.append(Entry(len(chunks) - before, length, len(own)))
-        self._placed += len(own)
-        return length + sum(_size(buffer) for buffer, _ in own)
+        return length + sum(_size(buffer) for buffer, _ in own), len(buffers)
 
-    def _undo(self, count: int, chunks: int) -> None:
-        """Have it as before the value that could not be added."""
+    def _restore(self) -> None:
+        """Have no more in here than the values that count. May be called again at any time."""
         self._clear_memo()
-        self.count = count
-        del self._chunks[chunks:]
-        del self._entries[count:]
-        self._placed = sum(entry.buffers for entry in self._entries)
+        del self._chunks[self._length :]
         del self._buffers[self._placed :]
+        if self._large:
+            del self._entries[self.count :]
+            if not self.count:
+                self._large = False
+        if not self.count:
+            self._forget()
+        self._dirty = False
 
     def _explained(self, value: Any, error: Exception) -> SerializationError:
         if self._encode is None:

@@ -23,6 +23,7 @@ from constellation.transport.memory import Gone
 if TYPE_CHECKING:
     from constellation.operation import Waiter
     from constellation.transport.peer import Peer
+    from constellation.wire import events
     from constellation.wire.frames import Buffer
     from constellation.wire.stream import Inbound
 
@@ -84,6 +85,7 @@ class Mailbox:
 
     __slots__ = (
         "_cut",
+        "_last",
         "_pickles",
         "codec",
         "guard",
@@ -108,6 +110,7 @@ class Mailbox:
         self.over = peer.ended
         self._pickles = False  # what arrives now is of codec `pickle`
         self._cut = False  # something was lost: what comes after it is dropped
+        self._last: object = None  # the event that was put in last
         self.guard: Any = threading.Lock()
         self.waiters: list[Waiter] = []
 
@@ -141,43 +144,56 @@ class Mailbox:
                 return True
         return False
 
-    def opened(self, type_name: str, codec: str) -> None:
+    def opened(self, event: events.Opened) -> None:
         """A Sender was made at the other end."""
-        self.items.append(Opened(type_name, codec))
-        self._pickles = codec == "pickle"
+        if event is not self._last:
+            opened = Opened(event.type, event.codec)
+            self._pickles = event.codec == "pickle"
+            self._last = event
+            self.items.append(opened)
 
-    def arrived(self, inbound: Inbound, parts: list[Buffer], count: int, weight: int) -> None:
+    def arrived(self, event: events.Arrived) -> None:
         """Values have come."""
+        parts = event.parts
         if len(parts) > 1 and self._pickles:
             self._borrow(parts)
         if self._cut:
             return
-        self.items.append(Message(inbound, parts, count, weight))
+        if event is not self._last:
+            message = Message(event.stream, parts, event.count, event.weight)
+            self._last = event
+            self.items.append(message)
+            event.parts = []  # the message has them; the event is only remembered
         for waiter in self.waiters:
             waiter.notify()
 
     def _borrow(self, parts: list[Buffer]) -> None:
         """Put the buffers in the place of what only refers to them."""
+        ledger = self.peer.ledger
         for index in references(parts):
-            ledger = self.peer.ledger
+            reference = parts[index]
+            if type(reference) is not bytes:
+                continue  # it is done
             try:
                 if ledger is None:
                     raise OSError("the sender was never told that memory can be shared")
-                parts[index] = ledger.borrow(parts[index])
+                parts[index] = ledger.borrow(reference)
+                ledger.keep(reference)
             except Gone:
                 # It was killed, and this is lost with it. Nothing is in order after it.
                 self._cut = True
                 return
             except (OSError, struct.error) as error:
-                # The reference stays, too short for any value: its `recv` will raise.
                 logger.error("cannot map what process %s lends: %s", self.peer.pid, error)
-                parts[0] = b""
+                parts[0] = b""  # no message begins so: its `recv` will raise
 
-    def closed(self) -> None:
+    def closed(self, event: events.Closed) -> None:
         """The Sender was closed."""
-        if not self._cut:
-            self.items.append(Closed())
-            self.wake()
+        if not self._cut and event is not self._last:
+            closed = Closed()
+            self._last = event
+            self.items.append(closed)
+        self.wake()
 
     def ended(self) -> None:
         """The peer is gone: nothing more comes."""

@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from constellation.channel.payload import Encoder
 from constellation.errors import ChannelError, ProcessExited
@@ -38,6 +38,9 @@ VALUE_WEIGHT = 32
 
 _BATCH = 64 << 10
 """Bytes of a batch that leaves at once."""
+
+_MANY = 16
+"""Values in a batch from which they are taken to come fast."""
 
 _IDLE = 50e-6
 _BUSY = 800e-6
@@ -68,14 +71,18 @@ class Outlet:
 
     __slots__ = (
         "_batched",
+        "_calm",
         "_clear",
         "_codec",
         "_context",
         "_encoder",
         "_flushed_at",
         "_guard",
+        "_inside",
         "_interval",
+        "_last",
         "_limit",
+        "_pace",
         "_peer",
         "_transport",
         "_waiting",
@@ -88,13 +95,17 @@ class Outlet:
         self._context = context
         self._transport = context.transport
         self._peer = peer
-        self._guard = threading.Lock()
+        self._guard: Any = threading.RLock()
         self._clear = False
         self._waiting: deque[Waiting] = deque()
         self._codec = "pickle"
         self._encoder = self._encoder_of("pickle")
         self._batched = 0  # the weight of the batch
         self._limit = 0  # what the batch may weigh
+        self._calm = 0  # up to what weight nothing needs to be considered
+        self._pace = 0  # so many values may come until the clock is looked at again
+        self._inside = False  # a value is being put
+        self._last = -1  # while the batch is handed over, the last record before it
         self._flushed_at = 0.0
         self._interval = _IDLE
         self.outbound = peer.link.outbound(name)
@@ -118,18 +129,18 @@ class Outlet:
             SerializationError: It cannot be encoded.
         """
         with self._guard:
+            if self._inside:
+                raise RuntimeError("a signal handler cannot send on a Sender that is sending")
             if self._clear:
-                encoder = self._encoder
-                batched = self._batched + encoder.add(value) + VALUE_WEIGHT
-                if batched > self._limit:
-                    return self._overflow()
-                self._batched = batched
-                if batched >= _BATCH or monotonic() - self._flushed_at > self._interval:
-                    self._flush_now()
-                elif encoder.count == 1:
-                    with self._transport.lock:
-                        self._transport.flush_later(self, self._peer)
-                return None
+                self._inside = True
+                try:
+                    batched = self._batched + self._encoder.add(value) + VALUE_WEIGHT
+                    if batched > self._calm:
+                        return self._consider(batched)
+                    self._batched = batched
+                    return None
+                finally:
+                    self._inside = False
         encoder = self._encoder_of(self._codec)
         size = encoder.add(value)
         return encoder.take()[0], size + VALUE_WEIGHT
@@ -201,12 +212,13 @@ class Outlet:
 
     def close_deferred(self, owner: object) -> bool:
         """The handle was dropped. The transport's lock is held. Whether it could be done."""
-        if not self._guard.acquire(blocking=False):
-            return False
+        guard = self._guard
         try:
+            if not guard.acquire(blocking=False):
+                return False
             self._close(owner, tell=not self._transport.failed)
         finally:
-            self._guard.release()
+            _let_go(guard)
         return True
 
     # -- for the transport, which holds its lock
@@ -218,12 +230,13 @@ class Outlet:
 
     def flush(self) -> bool:
         """Hand the batch to the stream; False if a thread is writing to it right now."""
-        if not self._guard.acquire(blocking=False):
-            return False
+        guard = self._guard
         try:
+            if not guard.acquire(blocking=False):
+                return False
             self._push()
         finally:
-            self._guard.release()
+            _let_go(guard)
         return True
 
     def room(self) -> None:
@@ -253,8 +266,8 @@ class Outlet:
 
     def forked(self) -> None:
         """This is a fork of the process: sends go the way where they are refused."""
-        self._guard = threading.Lock()
-        self._clear = False
+        self._guard = threading.RLock()
+        self._clear = self._inside = False
 
     # -- guard and transport's lock held
 
@@ -266,20 +279,48 @@ class Outlet:
 
     def _refresh(self) -> None:
         self._limit = self.outbound.granted - self.outbound.pushed
+        self._calm = min(self._calm, self._limit)
         self._clear = self.owner is not None and not self._waiting and not self._peer.exit_known
 
     def _push(self) -> None:
-        """Hand the batch to the stream."""
-        if not self._encoder.count:
+        """Hand the batch to the stream.
+
+        An interrupt may come at any time in here. The batch stays until the stream has it, and
+        `_last` tells whether it has; until all is done no value is put into the batch.
+        """
+        outbound, encoder = self.outbound, self._encoder
+        if self._last >= 0:
+            self._mend()
+        if not encoder.count:
             return
-        parts, count = self._encoder.take()
+        clear, self._clear = self._clear, False
+        self._last = outbound.last
+        parts, count = encoder.message()
         if len(parts) > 1:
             _mark_sent(parts)
-        self.outbound.push(parts, count, self._batched)
-        self._batched = 0
-        self._limit = self.outbound.granted - self.outbound.pushed
-        self._flushed_at = monotonic()
-        self._interval = _IDLE if count < 16 else min(self._interval * 2, _BUSY)
+        outbound.push(parts, count, self._batched)
+        encoder.clear()
+        now = monotonic()
+        self._last = -1
+        self._batched = self._calm = 0
+        self._limit = outbound.granted - outbound.pushed
+        self._flushed_at = now
+        self._clear = clear
+        if count < _MANY:
+            self._interval = _IDLE
+            self._pace = 0
+        else:
+            self._interval = min(self._interval * 2, _BUSY)
+            self._pace = count // 8
+
+    def _mend(self) -> None:
+        """An interrupt came while the batch was handed over."""
+        if self.outbound.last > self._last:
+            self._encoder.clear()
+            self._batched = 0
+        self._last = -1
+        self._calm = 0
+        self._refresh()
 
     def _leave(self, waiting: Waiting) -> None:
         if waiting.queued:
@@ -310,11 +351,26 @@ class Outlet:
 
     # -- guard held
 
-    def _flush_now(self) -> None:
-        with self._transport.lock:
-            self._push()
-            self._transport.flushed(self)
-            self._transport.transmit(self._peer)
+    def _consider(self, batched: int) -> Packed | None:
+        """A value was added, and the batch weighs so much now: does it fit, and is it to leave?"""
+        if batched > self._limit:
+            return self._overflow()
+        first = not self._batched
+        self._batched = batched
+        now = monotonic()
+        if batched >= _BATCH or now - self._flushed_at > self._interval:
+            with self._transport.lock:
+                self._push()
+                self._transport.flushed(self)
+                self._transport.transmit(self._peer)
+            return None
+        if first:
+            with self._transport.lock:
+                self._transport.flush_later(self, self._peer)
+        # Where values come fast, the clock is not looked at for each of them.
+        ahead = batched + self._pace * (batched // self._encoder.count)
+        self._calm = min(ahead, self._limit, _BATCH - 1)
+        return None
 
     def _overflow(self) -> Packed | None:
         """The value added last finds no room, as far as is known here."""
@@ -338,3 +394,12 @@ def _mark_sent(parts: list[Buffer]) -> None:
     for part in parts:
         if type(part) is Lent:
             part.sent = True
+
+
+def _let_go(guard: Any) -> None:
+    """Release a guard that was tried for, if this thread has it.
+
+    An interrupt may come between its `acquire` and the next step, so only the guard can tell.
+    """
+    if guard._is_owned():
+        guard.release()

@@ -110,7 +110,8 @@ class Receiver(Generic[T_co]):
             SerializationError: The value cannot be decoded here. The next one can.
             ChannelError: This Receiver was closed.
         """
-        return _Recv(self)
+        operation: Operation[T_co] = _fresh_recv(self)
+        return operation
 
     def try_recv(self) -> T_co:
         """The next value if one is there.
@@ -278,8 +279,8 @@ class _Recv(Operation[T_co]):
         frame = _getframe(2)
         self._code = frame.f_code
         self._lasti = frame.f_lasti
-        self._started = False
         self._receiver = receiver
+        self._started = False
 
     def _describe(self) -> str:
         return f"recv() from {self._receiver.remote_pid}"
@@ -318,3 +319,6 @@ class _Recv(Operation[T_co]):
 
     def _delist(self, waiter: Waiter) -> None:
         self._receiver._mailbox.waiters.remove(waiter)
+
+
+_fresh_recv = _Recv._fresh

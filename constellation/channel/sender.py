@@ -95,7 +95,8 @@ class Sender(Generic[T_contra]):
             ProcessExited: The process at the other end is gone.
             ChannelError: This Sender was closed.
         """
-        return _Send(self, value)
+        operation: Operation[None] = _fresh_send(self, value)
+        return operation
 
     def send_many(self, values: Iterable[T_contra]) -> Operation[None]:
         """An operation that sends all values of an iterable, in order, for less than one by one.
@@ -253,10 +254,10 @@ class _Send(_ToOutlet):
         frame = _getframe(2)
         self._code = frame.f_code
         self._lasti = frame.f_lasti
-        self._started = False
         self._sender = sender
         self._place = None
         self._payload = payload
+        self._started = False
 
     def _describe(self) -> str:
         return f"send() to {self._sender.remote_pid}"
@@ -269,6 +270,9 @@ class _Send(_ToOutlet):
             packed = outlet.put(self._payload)
             return packed is None or self._admit(packed)
         return self._put(self._payload)
+
+
+_fresh_send = _Send._fresh
 
 
 class _SendMany(_ToOutlet):

@@ -45,16 +45,18 @@ class Mapping:
 
     Attributes:
         held: Whether something refers to its bytes.
+        kept: Whether whoever holds it now has it for good, as its user notes it.
         private: Whether what is written here stays here.
         used: When it was last held, as its user notes it.
     """
 
-    __slots__ = ("_address", "_fd", "_size", "held", "private", "used")
+    __slots__ = ("_address", "_fd", "_size", "held", "kept", "private", "used")
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd = fd
         self._size = size
         self.held = False
+        self.kept = False
         self.private = False
         self.used = 0.0
         try:

@@ -41,8 +41,8 @@ from constellation.transport.pool import (
 if TYPE_CHECKING:
     from constellation.transport.peer import Peer
     from constellation.transport.transport import Transport
+    from constellation.wire.events import Arrived, Closed, Opened
     from constellation.wire.frames import Buffer
-    from constellation.wire.stream import Inbound
 
 __all__ = ["STREAM", "Gone", "Ledger", "Lent", "Memory", "Negotiation"]
 
@@ -125,6 +125,9 @@ class Ledger:
     def borrow(self, reference: Buffer) -> Buffer:
         """The buffer that a part of a message stands for. It can be written to.
 
+        It is given back only if `keep` was called for it: who is interrupted before it has put the
+        buffer where it belongs borrows it again.
+
         Raises:
             Gone: The peer is, and the block with it.
             OSError: It cannot be had here.
@@ -133,11 +136,11 @@ class Ledger:
         number, index, size, inode = _reference.unpack(reference)
         mapping = self._memory.mapped.get(inode)
         if mapping is None:
-            fd, whole = self._open(number, index, size, inode)
+            fd, whole = self._open(number, size, inode)
             if not self._memory.make_room():
-                return self._copy(fd, index, size)
+                return _read(fd, size)
             mapping = self._memory.mapped[inode] = Mapping(fd, whole)
-
+        mapping.kept = False
         # All that it needs is at hand: at the end of the interpreter no global is left.
         marks, entry, clock = self._map, entry_of(index), monotonic
         states = (RETURNED, DISCARDED)
@@ -146,18 +149,27 @@ class Ledger:
             # Called by a finalizer. In this order: the peer may lend it again at once.
             mapping.used = clock()
             mapping.held = False
-            marks[entry] = states[mapping.private]
+            if mapping.kept:
+                marks[entry] = states[mapping.private]
 
         return mapping.hold(released)[:size]
 
-    def _open(self, number: int, index: int, size: int, inode: int) -> tuple[int, int]:
+    def keep(self, reference: Buffer) -> None:
+        """What the part stands for has come to where it belongs."""
+        _, index, _, inode = _reference.unpack(reference)
+        mapping = self._memory.mapped.get(inode)
+        if mapping is not None and mapping.held:
+            mapping.kept = True
+        else:
+            self._map[entry_of(index)] = RETURNED  # it was copied
+
+    def _open(self, number: int, size: int, inode: int) -> tuple[int, int]:
         """The file of a block, and its size."""
         try:
             fd = os.open(f"/proc/{self._pid}/fd/{number}", os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ESRCH, errno.EACCES):
                 raise Gone from None
-            self._settle(index, RETURNED)
             raise
         status = os.fstat(fd)
         if status.st_ino != inode or status.st_size < size:
@@ -165,21 +177,17 @@ class Ledger:
             raise Gone  # the number of the process is another one's by now
         return fd, status.st_size
 
-    def _copy(self, fd: int, index: int, size: int) -> bytearray:
-        whole = bytearray(size)
-        try:
-            with memoryview(whole) as view:
-                done = 0
-                while done < size:
-                    done += os.preadv(fd, [view[done:]], done)
-        finally:
-            os.close(fd)
-        self._settle(index, RETURNED)
-        return whole
 
-    def _settle(self, index: int, state: int) -> None:
-        """Tell the peer that this process is done with a block."""
-        self._map[entry_of(index)] = state
+def _read(fd: int, size: int) -> bytearray:
+    whole = bytearray(size)
+    try:
+        with memoryview(whole) as view:
+            done = 0
+            while done < size:
+                done += os.preadv(fd, [view[done:]], done)
+    finally:
+        os.close(fd)
+    return whole
 
 
 class Memory:
@@ -287,10 +295,10 @@ class Negotiation:
         self._memory = memory
         self._peer = peer
 
-    def arrived(self, inbound: Inbound, parts: list[Buffer], count: int, weight: int) -> None:
+    def arrived(self, event: Arrived) -> None:
         """An offer or an answer."""
-        inbound.consumed(weight)
-        message = bytes(parts[0])
+        event.stream.consumed(event.weight)
+        message = bytes(event.parts[0])
         if message in (_ACCEPTED, _REFUSED):
             self._peer.lends = message == _ACCEPTED
             return
@@ -302,10 +310,10 @@ class Negotiation:
         else:
             self._memory.post(self._peer, _ACCEPTED)
 
-    def opened(self, type_name: str, codec: str) -> None:
+    def opened(self, event: Opened) -> None:
         """Nothing to do: the stream says it all."""
 
-    def closed(self) -> None:
+    def closed(self, event: Closed) -> None:
         """Nothing to do: it stays open."""
 
     def forked(self, lock: Any) -> None:

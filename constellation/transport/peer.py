@@ -8,9 +8,8 @@ if TYPE_CHECKING:
     from constellation.exit_status import ExitStatus
     from constellation.pid import Pid
     from constellation.transport.memory import Ledger
-    from constellation.wire.frames import Buffer
+    from constellation.wire.events import Arrived, Closed, Opened
     from constellation.wire.link import Link
-    from constellation.wire.stream import Inbound
 
 __all__ = ["Inlet", "Outlet", "Peer"]
 
@@ -26,13 +25,15 @@ class Inlet(Protocol):
     def unread(self) -> bool:
         """Whether something is in it that nobody has taken."""
 
-    def opened(self, type_name: str, codec: str) -> None:
+    # Each event may be passed on twice, if the first time was interrupted.
+
+    def opened(self, event: Opened) -> None:
         """A Sender was made at the other end."""
 
-    def arrived(self, inbound: Inbound, parts: list[Buffer], count: int, weight: int) -> None:
-        """A message of `count` values, in its place in the order."""
+    def arrived(self, event: Arrived) -> None:
+        """A message, in its place in the order."""
 
-    def closed(self) -> None:
+    def closed(self, event: Closed) -> None:
         """The Sender was closed."""
 
     def ended(self) -> None:

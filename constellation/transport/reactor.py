@@ -74,12 +74,12 @@ class ThreadWaiter:
 
     def notify(self) -> None:
         """Wake the thread. The lock is held."""
-        if not self.notified:
-            self.notified = True
-            if self._reactor.lead is not self:
-                self.open_gate()
-            elif _get_ident() != self.ident:
-                self._reactor.wake_lead()
+        # Also if it is notified already: the one who did that may have been interrupted.
+        self.notified = True
+        if self._reactor.lead is not self:
+            self.open_gate()
+        elif _get_ident() != self.ident:
+            self._reactor.wake_lead()
 
     def close_gate(self) -> threading.Lock:
         """What to sleep on until it is opened."""
@@ -89,8 +89,9 @@ class ThreadWaiter:
 
     def open_gate(self) -> None:
         """Let the thread go on: it was notified, or may take the lead."""
-        gate, self._gate = self._gate, None
+        gate = self._gate
         if gate is not None:
+            self._gate = None
             gate.release()
 
 
@@ -320,8 +321,19 @@ class Reactor:
         finally:
             with self.lock:
                 operation._delist(waiter)
+                self._gone(waiter)
             if not done:
                 operation._abandon()
+
+    def _gone(self, waiter: ThreadWaiter) -> None:
+        """A thread waits no more. An interrupt may have kept it from leaving its place."""
+        if waiter in self._sleeping:
+            self._sleeping.remove(waiter)
+            if self.lead is None:
+                self._lead_left()
+        elif self.lead is waiter:
+            self._more = True  # what it was about to do
+            self._lead_left()
 
     def _wait(self, waiter: ThreadWaiter, deadline: Deadline) -> bool:
         """Wait until notified (True) or until the deadline passed (False)."""
@@ -361,6 +373,9 @@ class Reactor:
                 ready = () if self._more else self._spinning.wait(wanted)
                 with self.lock:
                     self._serve(ready)
+        except BaseException:
+            self._more = True  # what it was doing when it was interrupted
+            raise
         finally:
             with self.lock:
                 self._lead_left()

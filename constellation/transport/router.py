@@ -81,9 +81,9 @@ class Router:
         # Made with the first of them: most processes never dial.
         self._monitor: zmq.Socket[bytes] | None = None
         self.monitor_fd = -1
-        # A signal handler may raise between the parts of a message; then the rest is to be given or
-        # taken before the next one, and the protocol mends the loss.
-        self._sending = False
+        # A signal handler may raise between the parts of a message; then that one is ended before
+        # the next, and the protocol mends the loss.
+        self._left = 0  # parts, at most, of a message that is being sent
         self._receiving = False
         # Called for every message: the methods below those that check their arguments in Python.
         fast: Any = super(zmq.Socket, router)
@@ -116,13 +116,13 @@ class Router:
         Raises:
             Unroutable: The route has ended.
         """
-        if self._sending:
-            self._send(b"", 0)
-        self._sending = True
+        if self._left:
+            self._give_up()
+        self._left = len(parts) + 1
         try:
             self._send(route, _SNDMORE | _NOBLOCK)
         except zmq.ZMQError as error:
-            self._sending = False
+            self._left = 0
             if error.errno == zmq.EHOSTUNREACH:
                 raise Unroutable(route) from None
             raise
@@ -131,7 +131,20 @@ class Router:
             for part in parts[:-1]:
                 self._send(part, _SNDMORE)
         self._send(parts[-1], 0)
-        self._sending = False
+        self._left = 0
+
+    def _give_up(self) -> None:
+        """End a message whose sending was interrupted, so that nobody takes it for a whole one.
+
+        How much of it was sent is not known, since pyzmq lets signal handlers run before and after
+        it sends a part. With so many empty parts it has too many, whatever was sent. If nothing is
+        open the first of them names a route that does not exist.
+        """
+        with contextlib.suppress(zmq.ZMQError):
+            for _ in range(self._left):
+                self._send(b"", _SNDMORE)
+            self._send(b"", 0)
+        self._left = 0
 
     def readable(self) -> bool:
         """Whether a message waits. To be asked after every call: the descriptor shows edges."""

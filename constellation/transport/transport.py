@@ -305,11 +305,12 @@ class Transport:
                 self._route_seen(peer, route, now)
             peer.link.receive(frame, now)
         except WireError as error:
-            logger.warning("dropped a message from %s: %s", key.hex()[:7], error)
+            # Whoever is interrupted in the middle of a message ends it with empty parts.
+            level = logging.WARNING if len(message[-1]) else logging.DEBUG
+            logger.log(level, "dropped a message from %s: %s", key.hex()[:7], error)
             return
-        for event in peer.link.events():
-            self._dispatch(peer, event)
         self._ready.add(peer)
+        self._handle(peer)
 
     def _meet(self, key: bytes, frame: Frame) -> Peer | None:
         """A peer that reached this process first."""
@@ -329,10 +330,17 @@ class Transport:
             peer.route = route
             peer.link.route_up(now)
 
+    def _handle(self, peer: Peer) -> None:
+        """Pass on what has happened. What an interrupt keeps from it is passed on the next time."""
+        happened = peer.link.happened
+        while happened:
+            self._dispatch(peer, happened[0])
+            happened.popleft()
+
     def _dispatch(self, peer: Peer, event: wire_events.Event) -> None:
         if type(event) is wire_events.Arrived:
             inlet = peer.inlets.get(event.stream.name) or self.inlet(peer, event.stream.name)
-            inlet.arrived(event.stream, event.parts, event.count, event.weight)
+            inlet.arrived(event)
             return
         match event:
             case wire_events.Room(stream):
@@ -344,10 +352,10 @@ class Transport:
                 if outlet is not None:
                     outlet.received()
                 self._settled()
-            case wire_events.Opened(stream, type_name, codec):
-                self.inlet(peer, stream.name).opened(type_name, codec)
-            case wire_events.Closed(stream):
-                self.inlet(peer, stream.name).closed()
+            case wire_events.Opened():
+                self.inlet(peer, event.stream.name).opened(event)
+            case wire_events.Closed():
+                self.inlet(peer, event.stream.name).closed(event)
                 self.released(peer)
             case wire_events.Greeted(version):
                 self._greeted(peer, version)
@@ -355,7 +363,7 @@ class Transport:
                 peer.left = True
                 self._settled()
                 if peer.exit_known:
-                    self._check_ending(peer, monotonic())
+                    self._set_timer(peer, monotonic())
 
     def _greeted(self, peer: Peer, version: int) -> None:
         if version != VERSION:
@@ -377,13 +385,19 @@ class Transport:
     def _pump(self) -> bool:
         """Send what links have to send; says whether that was anything."""
         sent = False
-        while self._ready:
-            sent = self._send_frames(self._ready.pop()) or sent
+        ready = self._ready
+        while ready:
+            peer = next(iter(ready))
+            # Taken out afterwards: what is interrupted is done again.
+            sent = self._send_frames(peer) or sent
+            ready.discard(peer)
         return sent
 
     def _send_frames(self, peer: Peer) -> bool:
         sent = False
         link = peer.link
+        if link.happened:
+            self._handle(peer)
         now = monotonic()
         while not peer.exit_known:
             route = peer.route

@@ -90,7 +90,7 @@ class Link:
         self._bye_due = False
         self._bye: Bye | None = None  # the peer's, while something is missing of what it sent
         self._left = False
-        self._events: list[Event] = []
+        self.happened: deque[Event] = deque()
         self._now = 0.0
 
     # -- for the application
@@ -144,7 +144,7 @@ class Link:
                 elif frame.stream > 0 and frame.last > 0:
                     self._unknown(frame.stream)
             case Hello():
-                self._events.append(Greeted(frame.version, frame.key, frame.endpoint))
+                self.happened.append(Greeted(frame.version, frame.key, frame.endpoint))
             case Bye():
                 self._receive_bye(frame)
 
@@ -158,14 +158,15 @@ class Link:
                 return
             if type(frame) is Open and frame.name in self._inbound_names:
                 raise WireError(f"{frame}, but another stream has the name")
-            stream = Inbound(self, frame.stream, window=self._window)
-            event = stream.receive(frame)
-            self._inbound[frame.stream] = stream
+            stream = self._inbound[frame.stream] = Inbound(self, frame.stream, window=self._window)
+            try:
+                stream.receive(frame)
+            except WireError:
+                del self._inbound[frame.stream]
+                raise
             self._inbound_names.add(stream.name)
         else:
-            event = stream.receive(frame)
-        if event is not None:
-            self._events.append(event)
+            stream.receive(frame)
         if self._bye is not None:
             self._check_left(self._bye)
 
@@ -188,7 +189,7 @@ class Link:
         self._left = all(received.get(number, 0) >= last for number, last in bye.last)
         self._bye = None if self._left else bye
         if self._left:
-            self._events.append(Left(bye.reason))
+            self.happened.append(Left(bye.reason))
 
     def _unknown(self, number: int) -> None:
         """Something of a stream whose beginning is lost."""
@@ -206,16 +207,16 @@ class Link:
             self._probe_wait = self._probe_after
             self._probe_at = self._now + self._probe_wait
         if progressed:
-            self._events.append(Received(stream))
+            self.happened.append(Received(stream))
         if grown:
-            self._events.append(Room(stream))
+            self.happened.append(Room(stream))
         if stream.sendable:
             self.queue(stream)
 
     def events(self) -> list[Event]:
         """What has happened since the last call."""
-        events = self._events
-        self._events = []
+        events = list(self.happened)
+        self.happened.clear()
         return events
 
     def route_up(self, now: float) -> None:
@@ -253,7 +254,14 @@ class Link:
             self._acks.pop(stream, None)
             return stream.credit()
         while self._ready:
-            frame = self._ready.popleft().next_frame()
+            outbound = self._ready[0]
+            frame = outbound.next_frame()
+            if outbound.more:
+                # Streams take turns, so that a large value holds up none of the others.
+                self._ready.rotate(-1)
+            else:
+                outbound.queued = False
+                self._ready.popleft()
             if frame is not None:
                 if self._probe_at is None:
                     self._probe_at = now + self._probe_wait

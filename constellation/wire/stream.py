@@ -18,6 +18,10 @@ What the next record may be, at the end that receives:
 | fragments | - | open | fragments | as without | - |
 
 Where there is a dash no peer may send it. An error changes nothing.
+
+A signal handler of the application may raise between any two calls in here. So what changes the
+state is a run of plain assignments with one call of the interpreter's own at its end, which nothing
+can come between; whatever is interrupted before that has not happened.
 """
 
 from __future__ import annotations
@@ -50,6 +54,8 @@ class Outbound:
         granted: The weight that the peer allows, counted from the beginning.
         last: The number of the last record pushed.
         received: The number up to which the peer has received.
+        more: Whether another frame could be sent after the last one.
+        queued: Whether the link knows that there is something to send.
         waiting: Whether somebody waits for room: then the peer is asked for it now and then.
         wanting: Whether somebody found no room since the last CREDIT: then the peer is asked for it
             once at least, also if nobody waits any more.
@@ -57,15 +63,16 @@ class Outbound:
 
     __slots__ = (
         "_fragment",
+        "_frames",
         "_limit",
         "_link",
         "_rewound",
-        "_unreceived",
-        "_unsent",
+        "_sent",
         "_window",
         "flight",
         "granted",
         "last",
+        "more",
         "name",
         "number",
         "pushed",
@@ -80,8 +87,8 @@ class Outbound:
         self._window = window
         self._fragment = fragment
         self._limit = max(window, fragment)
-        self._unsent: deque[Sequenced] = deque()
-        self._unreceived: deque[Sequenced] = deque()
+        self._frames: deque[Sequenced] = deque()  # all that are not received
+        self._sent = 0  # so many of them were sent on this route
         self._rewound = 0  # the last record that was sent before the last rewind
         self.name = name
         self.number = number
@@ -90,6 +97,7 @@ class Outbound:
         self.last = 0
         self.received = 0
         self.flight = 0
+        self.more = False
         self.queued = False
         self.waiting = False
         self.wanting = False
@@ -112,8 +120,7 @@ class Outbound:
     @property
     def undelivered(self) -> int:
         """How many values the peer is not known to have received."""
-        frames = (*self._unreceived, *self._unsent)
-        return sum(frame.count for frame in frames if type(frame) is Data)
+        return sum(frame.count for frame in self._frames if type(frame) is Data)
 
     def open(self, type_name: str, codec: str) -> None:
         """Begin what one Sender sends.
@@ -125,68 +132,81 @@ class Outbound:
         for text, limit in limits:
             if (size := len(text.encode())) > limit:
                 raise ValueError(f"{text[:40]!r}... has {size} bytes; {limit} are allowed")
-        self.last += 1
-        self._push(Open(self.number, self.last, self.name, type_name, codec))
+        self._push(Open(self.number, self.last + 1, self.name, type_name, codec))
 
     def close(self) -> None:
         """End what one Sender sends."""
-        self.last += 1
-        self._push(Close(self.number, self.last))
+        self._push(Close(self.number, self.last + 1))
 
     def push(self, parts: list[Buffer], count: int, weight: int) -> None:
         """Send values that `fits` allows. The parts belong to the stream from now on."""
-        self.pushed += weight
         frame = Data(self.number, self.last + 1, count, weight, False, False, parts)
         if frame.size > self._fragment:
             self._push_fragments(parts, count, weight)
             return
-        self.last += 1
-        self._unsent.append(frame)
         if not self.queued:
             self._link.queue(self)
+        self.pushed += weight
+        self.last += 1
+        self._frames.append(frame)
 
     def _push_fragments(self, parts: list[Buffer], count: int, weight: int) -> None:
         fragments = list(split(parts, self._fragment))
-        for index, (joined, pieces) in enumerate(fragments):
-            final = index == len(fragments) - 1
-            self.last += 1
-            ended, weighs = (count, weight) if final else (0, 0)
-            self._push(Data(self.number, self.last, ended, weighs, not final, joined, pieces))
+        final = len(fragments) - 1
+        frames = [
+            Data(
+                self.number,
+                self.last + 1 + index,
+                count if index == final else 0,
+                weight if index == final else 0,
+                index < final,
+                goes_on,
+                pieces,
+            )
+            for index, (goes_on, pieces) in enumerate(fragments)
+        ]
+        if not self.queued:
+            self._link.queue(self)
+        last = self.last + len(frames)
+        self.pushed += weight
+        self.last = last
+        self._frames.extend(frames)
 
-    def _push(self, frame: Sequenced) -> None:
-        self._unsent.append(frame)
-        self._link.queue(self)
+    def _push(self, frame: Open | Close) -> None:
+        if not self.queued:
+            self._link.queue(self)
+        self.last += 1
+        self._frames.append(frame)
 
     # -- for the link
 
     @property
     def sendable(self) -> bool:
         """Whether there is a frame to send, and what is under way allows it."""
-        return bool(self._unsent) and self.flight < self._limit
+        return self._sent < len(self._frames) and self.flight < self._limit
 
     def next_frame(self) -> Sequenced | None:
-        """The next frame, which counts as sent; None if none can be."""
-        unsent = self._unsent
-        self.queued = False
-        if not unsent or self.flight >= self._limit:
+        """The next frame, which counts as sent; None if none can be. `more` says how it goes on."""
+        frames, index = self._frames, self._sent
+        count = len(frames)
+        if index >= count or self.flight >= self._limit:
+            self.more = False
             return None
-        frame = unsent.popleft()
-        self._unreceived.append(frame)
+        frame = frames[index]
         self.flight += frame.size + _HEADER_SIZE
-        if unsent and self.flight < self._limit:
-            # Streams take turns, so that a large value holds up none of the others.
-            self._link.queue(self)
+        self._sent = index + 1
+        self.more = index + 1 < count and self.flight < self._limit
         return frame
 
     @property
     def sent(self) -> int:
         """The number of the last frame that was sent."""
-        return self._unreceived[-1].sequence if self._unreceived else self.received
+        return self._frames[self._sent - 1].sequence if self._sent else self.received
 
     @property
     def asks(self) -> bool:
         """Whether something is awaited from the peer."""
-        return bool(self._unreceived) or self.waiting or self.wanting
+        return self._sent > 0 or self.waiting or self.wanting
 
     @property
     def narrow(self) -> bool:
@@ -196,8 +216,7 @@ class Outbound:
     def rewind(self) -> None:
         """Send everything again that was not received."""
         self._rewound = max(self._rewound, self.sent)
-        self._unsent.extendleft(reversed(self._unreceived))
-        self._unreceived.clear()
+        self._sent = 0
         self.flight = 0
 
     def credit(self, frame: Credit) -> tuple[bool, bool]:
@@ -205,15 +224,15 @@ class Outbound:
         if frame.received > max(self.sent, self._rewound):
             raise WireError(f"{frame}, but no more than #{max(self.sent, self._rewound)} was sent")
         self.wanting = False
-        unreceived = self._unreceived
         progressed = frame.received > self.received
         if progressed:
             self.received = frame.received
-            while unreceived and unreceived[0].sequence <= frame.received:
-                self.flight -= unreceived.popleft().size + _HEADER_SIZE
-            # Rewound, and received after all.
-            while self._unsent and self._unsent[0].sequence <= frame.received:
-                self._unsent.popleft()
+        frames = self._frames
+        while frames and frames[0].sequence <= self.received:
+            if self._sent:
+                self.flight -= frames[0].size + _HEADER_SIZE
+                self._sent -= 1
+            frames.popleft()
         grown = frame.granted > self.granted
         if grown:
             self.granted = frame.granted
@@ -223,9 +242,9 @@ class Outbound:
 
     def validate(self) -> None:
         """Check what must always hold."""
-        frames = [*self._unreceived, *self._unsent]
+        frames = list(self._frames)
         assert [frame.sequence for frame in frames] == list(range(self.received + 1, self.last + 1))
-        assert self.flight == sum(frame.size + _HEADER_SIZE for frame in self._unreceived)
+        assert self.flight == sum(frame.size + _HEADER_SIZE for frame in frames[: self._sent])
 
 
 class Inbound:
@@ -259,7 +278,7 @@ class Inbound:
         self._window = window
         self._open = False
         self._plain = False  # open, and not between fragments
-        self._fragments: list[list[Buffer]] = []  # the parts of a value, each in pieces
+        self._fragments: list[Data] = []  # those of a value that goes on
         self._arrived = 0  # bytes since the last CREDIT
         self._asks = False  # the next CREDIT asks for what is lost
         self._granted = window
@@ -281,8 +300,8 @@ class Inbound:
 
     # -- for the link
 
-    def receive(self, frame: Sequenced) -> Event | None:
-        """Take a record.
+    def receive(self, frame: Sequenced) -> None:
+        """Take a record, and tell the link what it means.
 
         Raises:
             WireError: No peer may send it.
@@ -290,18 +309,24 @@ class Inbound:
         expected = self.received + 1
         if frame.sequence != expected:
             self._out_of_order(frame.sequence > expected)
-            return None
+            return
         if type(frame) is Data and self._plain and not frame.more and not frame.joined:
-            event: Event | None = Arrived(self, frame.parts, frame.count, frame.weight)
+            event: Event = Arrived(self, frame.parts, frame.count, frame.weight)
         else:
-            event = self._event(frame)
-        self.received = expected
+            told = self._told(frame)
+            if told is None:
+                return
+            event = told
         self._gap = self._asks = False
         self._arrived += frame.size + _HEADER_SIZE
+        self._plain = self._open = type(event) is not Closed
+        self._fragments = _NONE
+        self.received = expected
+        self._link.happened.append(event)
         self._link.acknowledge(self, soon=self._arrived >= self._window // 4)
-        return event
 
-    def _event(self, frame: Sequenced) -> Event | None:
+    def _told(self, frame: Sequenced) -> Event | None:
+        """What a record that is not plain tells; nothing yet if it goes on: then it is taken."""
         if type(frame) is Data:
             return self._fragment(frame)
         if self._open and not self._plain:
@@ -309,35 +334,33 @@ class Inbound:
         if type(frame) is Open:
             if self._open:
                 raise WireError(f"{frame}, but the stream is open")
-            if self.received == 0:
-                self.name = frame.name
-            elif frame.name != self.name:
+            if self.received and frame.name != self.name:
                 raise WireError(f"{frame}, but the stream's name is {self.name!r}")
-            self._open = self._plain = True
+            self.name = frame.name
             return Opened(self, frame.type, frame.codec)
         if not self._open:
             raise WireError(f"{frame}, but the stream is not open")
-        self._open = self._plain = False
         return Closed(self)
 
     def _fragment(self, frame: Data) -> Event | None:
         if not self._open:
             raise WireError(f"{frame}, but the stream is not open")
-        fragments = self._fragments
-        pieces = frame.parts
-        if frame.joined and not (fragments and pieces):
+        before = self._fragments
+        if frame.joined and not (frame.parts and any(each.parts for each in before)):
             raise WireError(f"{frame} goes on with nothing")
         if frame.more and (frame.count or frame.weight):
             raise WireError(f"{frame}, but values end with their last fragment")
-        if frame.joined:
-            fragments[-1].append(pieces[0])
-            pieces = pieces[1:]
-        fragments.extend([piece] for piece in pieces)
-        self._plain = not frame.more
-        if frame.more:
-            return None
-        self._fragments = []
-        return Arrived(self, whole(fragments), frame.count, frame.weight)
+        if not frame.more:
+            return Arrived(self, _assembled([*before, frame]), frame.count, frame.weight)
+        soon = self._arrived + frame.size + _HEADER_SIZE >= self._window // 4
+        fragments = before or []
+        self._gap = self._asks = self._plain = False
+        self._arrived += frame.size + _HEADER_SIZE
+        self._fragments = fragments
+        self.received = frame.sequence
+        fragments.append(frame)
+        self._link.acknowledge(self, soon=soon)
+        return None
 
     def _out_of_order(self, ahead: bool) -> None:
         if not ahead:
@@ -364,3 +387,18 @@ class Inbound:
         self._arrived = 0
         self._granted = self.taken + self._window
         return Credit(self.number, self.received, self._granted, asks)
+
+
+_NONE: list[Data] = []
+
+
+def _assembled(frames: list[Data]) -> list[Buffer]:
+    """The parts of a value that came in fragments."""
+    parts: list[list[Buffer]] = []
+    for frame in frames:
+        pieces = frame.parts
+        if frame.joined:
+            parts[-1].append(pieces[0])
+            pieces = pieces[1:]
+        parts.extend([piece] for piece in pieces)
+    return whole(parts)

@@ -137,10 +137,11 @@ def test_a_second_signal_kills_what_ignores_the_first(tmp_path: Path) -> None:
     path = programs.write(
         tmp_path,
         """
-        import signal, time
+        import os, signal, time
         from constellation import init
         init()
-        signal.signal(signal.SIGINT, lambda *_: print("ignored", flush=True))
+        # Not with print(), which the handler may interrupt.
+        signal.signal(signal.SIGINT, lambda *_: os.write(1, b"ignored\\n"))
         print("running", flush=True)
         while True:
             time.sleep(1)
@@ -162,8 +163,8 @@ def test_a_process_that_tidies_up_after_ctrl_c_has_its_say(tmp_path: Path) -> No
         import sys, time
         from constellation import init
         init()
-        print("running", flush=True)
         try:
+            print("running", flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
             time.sleep(0.5)
