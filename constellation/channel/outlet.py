@@ -207,6 +207,8 @@ class Outlet:
 
     def close(self, owner: object) -> None:
         """The handle is closed."""
+        if self._transport.closed:
+            return  # with the process
         with self._guard, self._transport.lock:
             self._close(owner, tell=True)
 

@@ -151,6 +151,8 @@ class Receiver(Generic[T_co]):
         """Close the channel's end. What was not received stays for the next Receiver."""
         self._closed = True
         self._values = _NOTHING
+        if self._transport.closed:
+            return  # with the process
         with self._transport.lock:
             _release(self._mailbox, self._token)
             self._transport.released(self._mailbox.peer)

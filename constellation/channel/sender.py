@@ -13,6 +13,7 @@ from constellation.channel.outlet import Outlet, Packed
 from constellation.channel.types import Typed
 from constellation.errors import ChannelError, WouldBlock
 from constellation.operation import Operation, Waiter, Waits
+from constellation.transport.reactor import stay_at_exit
 
 if TYPE_CHECKING:
     import asyncio
@@ -201,14 +202,22 @@ class _ToOutlet(Operation[None]):
         self._place = None
 
     def _admit(self, packed: Packed | None) -> bool:
-        """Send what found no room at first, or see to it that it waits."""
+        """Send what found no room at first, or see to it that it waits.
+
+        Where the process leaves, and has closed the Sender by that, a daemon thread stays in here.
+        """
         place = self._place
         if place is None:
             place = self._place = _Place()
         if packed is not None:
             place.packed = packed
-        if not self._sender._outlet.admit(place):
-            return False
+        try:
+            if not self._sender._outlet.admit(place):
+                return False
+        except ChannelError:
+            if self._sender._transport.leaving:
+                stay_at_exit()
+            raise
         place.packed = None
         return True
 
@@ -219,6 +228,8 @@ class _ToOutlet(Operation[None]):
             return self._admit(None)
         sender = self._sender
         if sender._outlet.owner is not sender._token:
+            if sender._transport.leaving:
+                stay_at_exit()
             raise ChannelError(f"{self._describe()}: the Sender is closed")
         packed = sender._outlet.put(value)
         return packed is None or self._admit(packed)

@@ -61,6 +61,7 @@ def leave(transport: Transport, linger: float | None) -> list[str]:
     if os.getpid() != transport.os_pid:
         return []  # a fork of the process, which has no transport
     with transport.lock:
+        transport.leaving = True
         transport.run_deferred()
         for peer in list(transport.peers.values()):
             for outlet in list(peer.outlets.values()):

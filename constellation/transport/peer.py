@@ -134,7 +134,13 @@ class Peer:
     @property
     def settled(self) -> bool:
         """Whether nothing that this process sent to it is still to be received."""
-        return self.ended or self.left or self.exit_known or self.link.delivered
+        # What is reserved is ours: whoever waits for its receipt waits for it himself.
+        return (
+            self.ended
+            or self.left
+            or self.exit_known
+            or all(each.delivered or each.name.startswith("\0") for each in self.link.streams)
+        )
 
     @property
     def undelivered(self) -> str:

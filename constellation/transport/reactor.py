@@ -32,6 +32,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Generator
 from time import monotonic
@@ -45,7 +46,7 @@ from constellation.transport.spinning import Spinning
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Reactor"]
+__all__ = ["Reactor", "stay_at_exit"]
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +142,23 @@ class ForkedLock:
         """Never entered, so never left."""
 
 
+class ClosedLock:
+    """Stands in for the lock when the process has left its channels."""
+
+    def __enter__(self) -> NoReturn:
+        stay_at_exit()
+        raise RuntimeError("this process is leaving: its channels are closed")
+
+    def __exit__(self, *exc: object) -> None:
+        """Never entered, so never left."""
+
+
+def stay_at_exit() -> None:
+    """Have a daemon thread stay here, while the process leaves; the main thread goes on."""
+    while threading.current_thread() is not threading.main_thread():
+        time.sleep(_LONGEST)
+
+
 class Reactor:
     """Waits for the transport; see the module's text.
 
@@ -199,12 +217,18 @@ class Reactor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the I/O thread and close what the reactor opened."""
+        """End the I/O thread, and close what the reactor opened.
+
+        Daemon threads that wait stay where they are, as at the end of any Python process.
+        """
         with self.lock:
             self._stopping = True
             self._io_wakeup.set()
         if self._thread.ident is not None:
             self._thread.join()
+        # For good: who waits for it stays there too.
+        self.lock.acquire()
+        self.lock = ClosedLock()
         for closable in (self._outer, self._inner, self._lead_wakeup, self._io_wakeup):
             closable.close()
 
@@ -374,6 +398,8 @@ class Reactor:
                 with self.lock:
                     self._serve(ready)
         except BaseException:
+            if self._stopping:
+                stay_at_exit()  # what it waited on was closed
             self._more = True  # what it was doing when it was interrupted
             raise
         finally:

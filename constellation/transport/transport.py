@@ -113,7 +113,8 @@ class Transport:
         self._control = control
         self._control_fd = control.fileno()
         self._control_open = True
-        self._closed = False
+        self.closed = False
+        self.leaving = False
         self.failed = False  # this process ends by an exception: see `fail`
         self._make_inlet = inlet
         self.reactor = Reactor(self._service, self._flush, self._next_timer)
@@ -223,7 +224,7 @@ class Transport:
 
     def defer(self, action: Callable[[], bool]) -> None:
         """Have `action` called with the lock held, until it says that it is done."""
-        if not self._closed:
+        if not self.closed:
             self._deferred.append(action)
             self.reactor.wake_io()
 
@@ -622,8 +623,9 @@ class Transport:
 
     def close(self) -> None:
         """Stop the I/O thread and close everything. Nothing can be used after it."""
-        self._closed = True
+        self.closed = True
         self.reactor.stop()
+        self.lock = self.reactor.lock
         self._router.close()
         self._control.close()
         self.memory.close()

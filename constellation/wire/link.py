@@ -17,6 +17,7 @@ may be lost, and everything not received goes again. An error changes nothing.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 
 from constellation.wire.errors import WireError
 from constellation.wire.events import Event, Greeted, Left, Received, Room
@@ -108,6 +109,11 @@ class Link:
     def delivered(self) -> bool:
         """Whether the peer has received everything that was pushed."""
         return all(stream.delivered for stream in self._outbound.values())
+
+    @property
+    def streams(self) -> Collection[Outbound]:
+        """All streams to the peer."""
+        return self._outbound.values()
 
     @property
     def undelivered(self) -> dict[str, int]:

@@ -73,7 +73,7 @@ class Side:
             return sum(len(peer.routes) for peer in self.transport.peers.values())
 
     def close(self) -> None:
-        if not self.transport._closed:
+        if not self.transport.closed:
             self.transport.close()
         self.bridge.close()
 

@@ -232,7 +232,7 @@ def test_what_nobody_received_in_time_is_told(sides: Sides) -> None:
         line
         == f"4 values sent to process {other.pid} not delivered: it did not receive them in time"
     )
-    other.transport._closed = True
+    other.transport.closed = True
     other.transport.reactor.stop()
     other.transport._control.close()
 
