@@ -188,8 +188,8 @@ def _enter(
     """In a process of the user's. Returns in the initial one only."""
     global _runtime
     entry.adapt(newborn, origin)
-    listener = socket.socket(fileno=newborn.listener)
-    control = MessageStream(socket.socket(fileno=newborn.control), _decoder)
+    listener = descriptors.adopt_socket(newborn.listener)
+    control = MessageStream(descriptors.adopt_socket(newborn.control), _decoder)
     transport = Transport(newborn.pid, listener, control, inlet=Mailbox)
     context.install(context.Context(transport, image))
     identity = adoption.await_adoption(newborn, control)

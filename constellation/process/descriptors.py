@@ -79,6 +79,11 @@ def remove_runtime_directory(directory: str) -> None:
         os.rmdir(directory)
 
 
+def adopt_socket(descriptor: int) -> socket.socket:
+    """The socket object of a Unix stream socket, whose kind is known and need not be asked for."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor)
+
+
 def listen(path: str) -> socket.socket:
     """Bind a socket that processes can connect to from now on.
 

@@ -1,7 +1,12 @@
-"""What a process of the user's does between its fork and the user's code."""
+"""What a process of the user's does between its fork and the user's code.
+
+What is the same for all of them the zygote has done before it forks them: :func:`prepare_first` for
+every process, and :func:`prepare` for those that are spawned, once the initial one is forked.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from io import TextIOWrapper
@@ -17,6 +22,35 @@ SPARE_NAME = "cst-spare"
 """What `ps` calls a process that is not adopted yet."""
 
 
+def prepare_first() -> None:
+    """In the zygote: what every process of the user's finds."""
+    os.environ["CONSTELLATION"] = MODE
+    for stream in (sys.stdout, sys.__stdout__):
+        # Another's may run code of the user's, which the zygote never does.
+        if type(stream) is TextIOWrapper:
+            _buffer_lines(stream)
+
+
+def prepare() -> None:
+    """In the zygote: what every process finds that is not the initial one."""
+    # The old ones stay referenced: dropping them may run code of the user's.
+    _kept.append(sys.stdin)
+    _kept.append(sys.__stdin__)
+    sys.stdin = _new_stdin(sys.__stdin__)
+    sys.__stdin__ = sys.stdin  # type: ignore[misc]
+    gc.freeze()
+
+
+_kept: list[object] = []
+
+
+def _buffer_lines(stream: object) -> None:
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        # It is a pipe now, whatever it was; people want to see lines when they are printed.
+        reconfigure(line_buffering=True)
+
+
 def adapt(newborn: Newborn, origin: Origin) -> None:
     """Make a fresh fork a process of its own. Signals stay blocked, and nothing is collected.
 
@@ -26,16 +60,11 @@ def adapt(newborn: Newborn, origin: Origin) -> None:
     """
     system.set_name(SPARE_NAME)
     origin.restore(initial=newborn.initial)
-    os.environ["CONSTELLATION"] = MODE
-    for stream in {id(stream): stream for stream in (sys.stdout, sys.__stdout__)}.values():
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            # It is a pipe now, whatever it was; people want to see lines when they are printed.
-            reconfigure(line_buffering=True)
+    for stream in (sys.stdout, sys.__stdout__):
+        if not getattr(stream, "line_buffering", False):
+            _buffer_lines(stream)
     if not newborn.initial:
         leave.forget_exit_handlers()
-        sys.stdin = _new_stdin(sys.__stdin__)
-        sys.__stdin__ = sys.stdin  # type: ignore[misc]
 
 
 def _new_stdin(old: TextIO | None) -> TextIOWrapper | None:

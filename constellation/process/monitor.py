@@ -21,7 +21,6 @@ import fcntl
 import os
 import select
 import signal
-import socket
 import time
 import traceback
 from dataclasses import dataclass
@@ -109,7 +108,7 @@ def run(task: Task) -> Newborn:
 
 
 def _stream(task: Task) -> MessageStream[ToMonitor]:
-    return MessageStream(socket.socket(fileno=task.control), _decoder)
+    return MessageStream(descriptors.adopt_socket(task.control), _decoder)
 
 
 def _become_process(

@@ -10,9 +10,10 @@ written to a pipe that the role's loop reads (`signal.set_wakeup_fd`).
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
@@ -25,14 +26,22 @@ IGNORED_AT_START = frozenset(
 )
 
 
+# What `signal` wraps makes members of an enumeration of each number, which takes longer than the
+# rest of it: every process of a program does this a few times before it runs.
+_sigmask: Callable[[int, Iterable[int]], set[int]] = _signal.pthread_sigmask
+_ALL = frozenset(map(int, signal.valid_signals()))
+_BLOCK = int(signal.SIG_BLOCK)
+_SETMASK = int(signal.SIG_SETMASK)
+
+
 def block_all() -> set[int]:
     """Block every signal for this thread, and give the mask as it was."""
-    return signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    return _sigmask(_BLOCK, _ALL)
 
 
 def restore_mask(mask: Iterable[int]) -> None:
     """Set this thread's mask. What was pending is delivered before this returns."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    _sigmask(_SETMASK, mask)
 
 
 class Handlers:

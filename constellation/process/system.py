@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import resource
+import signal
 import sys
 
 LINUX = sys.platform.startswith("linux")
@@ -23,6 +24,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 _DESCRIPTORS_ENOUGH = 1 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_fork = ctypes.PyDLL(None, use_errno=True).fork  # with the interpreter's lock held
+_ZERO = ctypes.c_ulong(0)
+_ARGUMENTS = tuple(map(ctypes.c_ulong, range(signal.NSIG)))
 
 
 def set_parent_death_signal(number: int, parent: int) -> bool:
@@ -36,14 +40,14 @@ def set_parent_death_signal(number: int, parent: int) -> bool:
         False if the parent had died before the question was put: no signal will come then.
     """
     if LINUX:
-        _prctl(_PR_SET_PDEATHSIG, number)
+        _ask(_PR_SET_PDEATHSIG, _ARGUMENTS[number])
     return os.getppid() == parent
 
 
 def become_subreaper(*, adopt: bool = True) -> None:
     """Adopt descendants whose parent dies, in place of the init of the system."""
     if LINUX:
-        _prctl(_PR_SET_CHILD_SUBREAPER, adopt)
+        _ask(_PR_SET_CHILD_SUBREAPER, _ARGUMENTS[adopt])
 
 
 def name() -> str:
@@ -57,15 +61,27 @@ def name() -> str:
 def set_name(name: str) -> None:
     """Name this process for `ps` and `top`; at most 15 bytes of it show."""
     if LINUX:
-        _prctl(_PR_SET_NAME, ctypes.c_char_p(os.fsencode(name)))
+        _ask(_PR_SET_NAME, ctypes.c_char_p(os.fsencode(name)))
 
 
-def _prctl(option: int, value: int | ctypes.c_char_p) -> None:
-    argument = value if isinstance(value, ctypes.c_char_p) else ctypes.c_ulong(value)
-    zero = ctypes.c_ulong(0)
-    if _libc.prctl(option, argument, zero, zero, zero):
+def _ask(option: int, argument: ctypes.c_ulong | ctypes.c_char_p) -> None:
+    if _libc.prctl(option, argument, _ZERO, _ZERO, _ZERO):
         number = ctypes.get_errno()
         raise OSError(number, f"prctl({option}): {os.strerror(number)}")
+
+
+def fork_role() -> int:
+    """Fork a role of ours from another, neither of which has threads.
+
+    As `os.fork`, but without what Python does before and after it: neither the locks of modules nor
+    what the user registered with `os.register_at_fork` is of a role's concern. All that is done
+    where the role forks the user's process, with `os.fork`.
+    """
+    child: int = _fork()
+    if child < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return child
 
 
 def flush_c_streams() -> None:

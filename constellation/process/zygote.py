@@ -31,7 +31,7 @@ from constellation.control.messages import (
 )
 from constellation.control.stream import ControlError, MessageStream
 from constellation.pid import Pid
-from constellation.process import descriptors, monitor, signals, system
+from constellation.process import descriptors, entry, monitor, signals, system
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
@@ -66,6 +66,7 @@ def run(control: socket.socket, directory: str, origin: Origin, launcher: int) -
         system.become_subreaper()
         descriptors.replace_with_null(0, 1, 2)
         origin.shed(catch=_CAUGHT, ignore=_IGNORED)
+        entry.prepare_first()
         zygote = _Zygote(stream, directory, origin, launcher)
         signals.restore_mask(())
     except BaseException:  # noqa: BLE001 - told to the launcher
@@ -100,6 +101,7 @@ class _Zygote:
         self._launcher = launcher
         self._monitors: dict[int, int] = {}  # process id -> the launcher's number
         self._ended: list[_Ended] = []
+        self._prepared = False  # for processes that are not the initial one
         self._wakeup = Wakeup()
         self._lifeline = os.pipe()
         self._poll = select.poll()
@@ -148,9 +150,12 @@ class _Zygote:
     def _fork(self, fork: Fork) -> monitor.Task | None:
         listener, control, monitor_control, *stdin = self._stream.take_descriptors(3 + fork.stdin)
         zygote = os.getpid()
+        if not (fork.initial or self._prepared):
+            entry.prepare()
+            self._prepared = True
         mask = signals.block_all()
         try:
-            child = os.fork()
+            child = system.fork_role()
         except OSError as error:
             signals.restore_mask(mask)
             self._tell(ForkFailed(fork.number, f"cannot start a process: {error.strerror}"))
