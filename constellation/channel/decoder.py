@@ -24,8 +24,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoder", "Undecodable"]
 
+_STEP = 1 << 20
+
+
+def _raw(part: Buffer) -> bytes:
+    if len(part) <= _STEP:
+        return bytes(part)
+    # A little at a time: other threads shall have their turn.
+    whole = io.BytesIO()
+    with memoryview(part) as view:
+        for at in range(0, len(view), _STEP):
+            whole.write(view[at : at + _STEP])
+    return whole.getvalue()
+
+
 _DECODERS: dict[str, Callable[[Any], Any]] = {
-    "raw": bytes,
+    "raw": _raw,
     "json": msgspec.json.decode,
     "msgpack": msgspec.msgpack.decode,
 }

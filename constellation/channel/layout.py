@@ -47,6 +47,8 @@ Buffer = bytes | bytearray | memoryview
 LARGE = 64 << 10
 """Bytes from which something is not copied into the message but becomes a part of it."""
 
+_STEP = 1 << 20
+
 READONLY, REFERENCE = 1, 2
 """Flags of a buffer."""
 
@@ -212,7 +214,8 @@ class Joined:
                 if stretch is None:
                     break
                 self._at = stretch
-            step = min(len(self._at), len(view) - done)
+            # A little at a time: other threads shall have their turn.
+            step = min(len(self._at), len(view) - done, _STEP)
             view[done : done + step] = self._at[:step]
             self._at = self._at[step:]
             done += step

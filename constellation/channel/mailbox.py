@@ -186,6 +186,8 @@ class Mailbox:
             except (OSError, struct.error) as error:
                 logger.error("cannot map what process %s lends: %s", self.peer.pid, error)
                 parts[0] = b""  # no message begins so: its `recv` will raise
+                if ledger is not None:
+                    ledger.decline(reference)
 
     def closed(self, event: events.Closed) -> None:
         """The Sender was closed."""

@@ -154,6 +154,12 @@ class Ledger:
 
         return mapping.hold(released)[:size]
 
+    def decline(self, reference: Buffer) -> None:
+        """What the part stands for cannot be had here: the peer may lend the block again."""
+        if len(reference) == _reference.size:
+            _, index, _, _ = _reference.unpack(reference)
+            self._map[entry_of(index)] = RETURNED
+
     def keep(self, reference: Buffer) -> None:
         """What the part stands for has come to where it belongs."""
         _, index, _, inode = _reference.unpack(reference)

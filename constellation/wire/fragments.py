@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from constellation.wire.frames import Buffer
 
-__all__ = ["split", "whole"]
+__all__ = ["growing", "split"]
 
 
 def split(parts: list[Buffer], limit: int) -> list[tuple[bool, list[Buffer]]]:
@@ -30,7 +30,12 @@ def split(parts: list[Buffer], limit: int) -> list[tuple[bool, list[Buffer]]]:
     return fragments
 
 
-def whole(parts: list[list[Buffer]]) -> list[Buffer]:
-    """Parts that are given in pieces."""
-    # A bytearray, since who reads it may have to have it writable.
-    return [pieces[0] if len(pieces) == 1 else bytearray().join(pieces) for pieces in parts]
+def growing(parts: list[Buffer]) -> bytearray:
+    """The last of the parts, as one that can be added to: nobody has to join them at the end.
+
+    Its memory can be written to also by who reads it at last, which arrays need.
+    """
+    last = parts[-1]
+    if type(last) is not bytearray:
+        last = parts[-1] = bytearray(last)
+    return last

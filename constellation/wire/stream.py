@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from constellation.wire.errors import WireError
 from constellation.wire.events import Arrived, Closed, Event, Opened
-from constellation.wire.fragments import split, whole
+from constellation.wire.fragments import growing, split
 from constellation.wire.frames import Buffer, Close, Credit, Data, Open, Sequenced
 
 if TYPE_CHECKING:
@@ -260,11 +260,11 @@ class Inbound:
     __slots__ = (
         "_arrived",
         "_asks",
-        "_fragments",
         "_gap",
         "_granted",
         "_link",
         "_open",
+        "_parts",
         "_plain",
         "_window",
         "name",
@@ -278,7 +278,7 @@ class Inbound:
         self._window = window
         self._open = False
         self._plain = False  # open, and not between fragments
-        self._fragments: list[Data] = []  # those of a value that goes on
+        self._parts: list[Buffer] = []  # those of a value that goes on
         self._arrived = 0  # bytes since the last CREDIT
         self._asks = False  # the next CREDIT asks for what is lost
         self._granted = window
@@ -310,25 +310,21 @@ class Inbound:
         if frame.sequence != expected:
             self._out_of_order(frame.sequence > expected)
             return
-        if type(frame) is Data and self._plain and not frame.more and not frame.joined:
-            event: Event = Arrived(self, frame.parts, frame.count, frame.weight)
-        else:
-            told = self._told(frame)
-            if told is None:
-                return
-            event = told
+        if type(frame) is Data and (frame.more or frame.joined or not self._plain):
+            self._fragment(frame)
+            return
+        event = self._told(frame)
         self._gap = self._asks = False
         self._arrived += frame.size + _HEADER_SIZE
         self._plain = self._open = type(event) is not Closed
-        self._fragments = _NONE
         self.received = expected
         self._link.happened.append(event)
         self._link.acknowledge(self, soon=self._arrived >= self._window // 4)
 
-    def _told(self, frame: Sequenced) -> Event | None:
-        """What a record that is not plain tells; nothing yet if it goes on: then it is taken."""
+    def _told(self, frame: Sequenced) -> Event:
+        """What a record that is no fragment tells."""
         if type(frame) is Data:
-            return self._fragment(frame)
+            return Arrived(self, frame.parts, frame.count, frame.weight)
         if self._open and not self._plain:
             raise WireError(f"{frame} between the fragments of a value")
         if type(frame) is Open:
@@ -342,25 +338,32 @@ class Inbound:
             raise WireError(f"{frame}, but the stream is not open")
         return Closed(self)
 
-    def _fragment(self, frame: Data) -> Event | None:
+    def _fragment(self, frame: Data) -> None:
+        """Put a fragment to those before it."""
         if not self._open:
             raise WireError(f"{frame}, but the stream is not open")
-        before = self._fragments
-        if frame.joined and not (frame.parts and any(each.parts for each in before)):
+        parts, pieces = self._parts, frame.parts
+        if frame.joined and not (parts and pieces):
             raise WireError(f"{frame} goes on with nothing")
         if frame.more and (frame.count or frame.weight):
             raise WireError(f"{frame}, but values end with their last fragment")
-        if not frame.more:
-            return Arrived(self, _assembled([*before, frame]), frame.count, frame.weight)
+        last = growing(parts) if frame.joined else bytearray()
+        first: Buffer = pieces[0] if frame.joined else b""
+        rest = pieces[1:] if frame.joined else pieces
+        event = Arrived(self, parts, frame.count, frame.weight)
+        fresh: list[Buffer] = []
         soon = self._arrived + frame.size + _HEADER_SIZE >= self._window // 4
-        fragments = before or []
-        self._gap = self._asks = self._plain = False
+        # From here to the last line nothing is called.
+        last += first
+        parts += rest
+        self._gap = self._asks = False
+        self._plain = not frame.more
         self._arrived += frame.size + _HEADER_SIZE
-        self._fragments = fragments
         self.received = frame.sequence
-        fragments.append(frame)
+        if not frame.more:
+            self._parts = fresh
+            self._link.happened.append(event)
         self._link.acknowledge(self, soon=soon)
-        return None
 
     def _out_of_order(self, ahead: bool) -> None:
         if not ahead:
@@ -387,18 +390,3 @@ class Inbound:
         self._arrived = 0
         self._granted = self.taken + self._window
         return Credit(self.number, self.received, self._granted, asks)
-
-
-_NONE: list[Data] = []
-
-
-def _assembled(frames: list[Data]) -> list[Buffer]:
-    """The parts of a value that came in fragments."""
-    parts: list[list[Buffer]] = []
-    for frame in frames:
-        pieces = frame.parts
-        if frame.joined:
-            parts[-1].append(pieces[0])
-            pieces = pieces[1:]
-        parts.extend([piece] for piece in pieces)
-    return whole(parts)

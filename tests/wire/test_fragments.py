@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation.wire.fragments import split, whole
+from constellation.wire.fragments import growing, split
 
 BYTES = st.binary(max_size=30)
 PARTS = st.lists(st.one_of(BYTES, BYTES.map(bytearray), BYTES.map(memoryview)), max_size=6)
@@ -15,15 +15,16 @@ PARTS = st.lists(st.one_of(BYTES, BYTES.map(bytearray), BYTES.map(memoryview)), 
 def test_what_is_split_can_be_joined(
     parts: list[bytes | bytearray | memoryview], limit: int
 ) -> None:
-    pieces: list[list[bytes | bytearray | memoryview]] = []
+    joined: list[bytes | bytearray | memoryview] = []
     for goes_on, fragment in split(parts, limit):
         assert sum(map(len, fragment)) <= limit
         rest = fragment
         if goes_on:
-            pieces[-1].append(fragment[0])
+            last = growing(joined)
+            last += fragment[0]
             rest = fragment[1:]
-        pieces.extend([piece] for piece in rest)
-    assert [bytes(part) for part in whole(pieces)] == [bytes(part) for part in parts]
+        joined += rest
+    assert [bytes(part) for part in joined] == [bytes(part) for part in parts]
 
 
 @given(PARTS, st.integers(1, 12))
@@ -35,7 +36,9 @@ def test_all_fragments_but_the_last_are_full(
     assert sizes[-1] > 0 or sum(map(len, parts)) == 0
 
 
-def test_what_is_whole_is_not_copied() -> None:
-    part = b"whole"
-    assert whole([[part]])[0] is part
-    assert whole([[b"in ", b"pieces"]]) == [bytearray(b"in pieces")]
+def test_a_part_that_grows_is_copied_once() -> None:
+    parts: list[bytes | bytearray | memoryview] = [b"first", b"in "]
+    last = growing(parts)
+    last += b"pieces"
+    assert parts == [b"first", bytearray(b"in pieces")]
+    assert growing(parts) is last
