@@ -36,7 +36,7 @@ from constellation.process.image import Image
 from constellation.process.origin import Origin
 from constellation.process.writers import Writers
 from constellation.resources import RESOURCES_DEFAULT, Resources
-from constellation.settings import Settings
+from constellation.settings import Settings, Start
 from constellation.transport import leaving
 from constellation.transport.transport import Transport
 from constellation.version import VERSION
@@ -215,10 +215,15 @@ def _work(runtime: Runtime, parent: Pid, origin: Origin) -> NoReturn:
 
 def _settings() -> Settings:
     try:
-        return Settings.from_environment(os.environ)
+        settings = Settings.from_environment(os.environ)
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    if settings.start is Start.FRESH:
+        text = "CONSTELLATION_START=fresh is not supported by this version: set 'fork', or nothing"
+        print(text, file=sys.stderr)
+        sys.exit(2)
+    return settings
 
 
 def _check() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -38,8 +37,7 @@ class Settings:
         format: ``CONSTELLATION_FORMAT``.
         version: ``CONSTELLATION_VERSION``: print the version of the library, and exit.
         recce: ``CONSTELLATION_RECCE``: print what the initial process needs, and exit.
-        start: ``CONSTELLATION_START``. By default a fork, except on macOS, whose own libraries
-            do not survive one.
+        start: ``CONSTELLATION_START``.
     """
 
     format: Format = Format.HUMAN
@@ -48,20 +46,17 @@ class Settings:
     start: Start = Start.FORK
 
     @classmethod
-    def from_environment(
-        cls, environ: Mapping[str, str], *, platform: str = sys.platform
-    ) -> Settings:
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
         """Read the settings from ``environ``, usually :data:`os.environ`.
 
         Raises:
             SettingsError: A variable has a value that it cannot have. An empty value is one.
         """
-        usual_start = Start.FRESH if platform == "darwin" else Start.FORK
         return cls(
             format=_choice(environ, "CONSTELLATION_FORMAT", Format.HUMAN),
             version=_switch(environ, "CONSTELLATION_VERSION"),
             recce=_switch(environ, "CONSTELLATION_RECCE"),
-            start=_choice(environ, "CONSTELLATION_START", usual_start),
+            start=_choice(environ, "CONSTELLATION_START", Start.FORK),
         )
 
 
