@@ -118,20 +118,20 @@ class Encoder:
         if self._dirty:
             self._restore()
         chunks = self._chunks
-        before = self._length
         # A signal handler may raise anywhere in here.
         self._dirty = True
         try:
             self._dump(value)
             self._clear_memo()
+            count = self.count + 1
             length = len(chunks)
-            placed = 0
-            if length - before == 1 and not self._buffers and not self._large:
-                size = len(chunks[before])
-            else:
-                size, placed = self._note(before)
+            if length == count and not self._large and not self._buffers:
+                self._length = self.count = count
+                self._dirty = False
+                return len(chunks[-1])
+            size, placed = self._note(self._length)
             # The value is added by these lines together.
-            self.count += 1
+            self.count = count
             self._length = length
             self._placed = placed
             self._dirty = False
