@@ -9,7 +9,7 @@ import programs
 import pytest
 
 COMMON = """
-    import gc, os, signal, sys, time
+    import gc, os, signal, sys, time, warnings
     import numpy as np
     from constellation import ProcessExited, Receiver, Sender, init, spawn
     from constellation.channel import context
@@ -129,6 +129,7 @@ def test_a_fork_of_the_receiver_has_values_of_its_own(tmp_path: Path) -> None:
     receiver.recv().block()
     array = receiver.recv().block()
     ours, theirs = os.pipe()
+    warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads
     forked = os.fork()
     if forked == 0:
         os.read(ours, 1)  # the parent has written to its array, dropped it, and got others

@@ -248,8 +248,10 @@ def ctrl_c_ends_a_loop_and_nothing_is_lost():
 
     receiver = Receiver(spawn(produce).block())
 
+    silent = Receiver(receiver.remote_pid, name="silent")
+
     async def forever():
-        async for _ in Receiver(receiver.remote_pid, name="silent"):
+        async for _ in silent:
             pass
 
     for _ in range(3):
