@@ -21,13 +21,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn
 
-import msgspec
-
 from constellation.bridge import native
 from constellation.channel import context
 from constellation.channel.mailbox import Mailbox
-from constellation.control.messages import ToProcess
-from constellation.control.stream import MessageStream
 from constellation.errors import InitError, SettingsError
 from constellation.pid import Pid
 from constellation.process import adoption, descriptors, entry, leave, spawn, system, zygote
@@ -89,7 +85,6 @@ def _failed() -> bool:
 _DESCRIPTORS_LEAST = 64
 
 _runtime: Runtime | None = None
-_decoder = msgspec.msgpack.Decoder(ToProcess)
 
 
 def current() -> Runtime:
@@ -188,11 +183,9 @@ def _enter(
     """In a process of the user's. Returns in the initial one only."""
     global _runtime
     entry.adapt(newborn, origin)
-    listener = descriptors.adopt_socket(newborn.listener)
-    control = MessageStream(descriptors.adopt_socket(newborn.control), _decoder)
-    transport = Transport(newborn.pid, listener, control, inlet=Mailbox)
+    transport = Transport(newborn.pid, newborn.listener, newborn.control, inlet=Mailbox)
     context.install(context.Context(transport, image))
-    identity = adoption.await_adoption(newborn, control)
+    identity = adoption.await_adoption(newborn)
     runtime = _runtime = Runtime(identity, image, transport, linger, writers)
     # Registered first, so it runs last: what the user registers may still use channels.
     atexit.register(runtime.leave)

@@ -15,19 +15,18 @@ from __future__ import annotations
 import os
 import select
 
-from constellation.control.messages import Adopt, ToProcess
-from constellation.control.stream import MessageStream
+from constellation.control.messages import Adopt
 from constellation.pid import Pid
 from constellation.process.identity import Identity, Newborn
 
 
-def await_adoption(newborn: Newborn, control: MessageStream[ToProcess]) -> Identity:
+def await_adoption(newborn: Newborn) -> Identity:
     """Wait until the bridge says for whom this process is. Without a bridge it exits.
 
     Args:
         newborn: This process.
-        control: Its control stream.
     """
+    control = newborn.control
     try:
         while not (messages := control.receive()):
             poll = select.poll()

@@ -55,8 +55,10 @@ def close_all_but(keep: Collection[int]) -> None:
         opened = list(range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
     for descriptor in opened:
         if descriptor not in keep:
-            with contextlib.suppress(OSError):
+            try:
                 os.close(descriptor)
+            except OSError:  # of the listing itself
+                continue
 
 
 def make_runtime_directory() -> str:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from constellation.pid import Pid
 from constellation.resources import Resources
 from constellation.units import Cpu, Mem
 
+if TYPE_CHECKING:
+    import socket
 
-@dataclass(frozen=True, slots=True)
+    from constellation.control.messages import ToProcess
+    from constellation.control.stream import MessageStream
+
+
+@dataclass(slots=True)  # not frozen, which takes a call for each field: one is made for each fork
 class Newborn:
     """What a process knows of itself before it is known for whom it is.
 
@@ -17,15 +24,15 @@ class Newborn:
         pid: Its Pid, which others could connect to before it ran.
         initial: Whether it is the initial process.
         directory: The program's runtime directory, where the sockets are.
-        listener: The descriptor of its bound and listening socket.
-        control: The descriptor of its control stream, whose other end the bridge holds.
+        listener: Its bound and listening socket.
+        control: Its control stream, whose other end the bridge holds.
     """
 
     pid: Pid
     initial: bool
     directory: str
-    listener: int
-    control: int
+    listener: socket.socket
+    control: MessageStream[ToProcess]
 
 
 @dataclass(frozen=True, slots=True)

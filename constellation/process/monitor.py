@@ -62,7 +62,7 @@ _DEFAULT_PIPE_SIZE = 1 << 16
 _decoder = msgspec.msgpack.Decoder(ToMonitor)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: see Newborn
 class Task:
     """What a monitor is made for.
 

@@ -29,6 +29,7 @@ IGNORED_AT_START = frozenset(
 # What `signal` wraps makes members of an enumeration of each number, which takes longer than the
 # rest of it: every process of a program does this a few times before it runs.
 _sigmask: Callable[[int, Iterable[int]], set[int]] = _signal.pthread_sigmask
+_set_handler: Callable[[int, Any], object] = _signal.signal
 _ALL = frozenset(map(int, signal.valid_signals()))
 _BLOCK = int(signal.SIG_BLOCK)
 _SETMASK = int(signal.SIG_SETMASK)
@@ -75,7 +76,8 @@ class Handlers:
     def restore(self) -> None:
         """Give the program's handlers back, in a process of the user's."""
         for number in self._changed:
-            signal.signal(number, self._handlers[number])
+            handler = self._handlers[number]
+            _set_handler(number, int(handler) if isinstance(handler, signal.Handlers) else handler)
         signal.set_wakeup_fd(self._wakeup)
 
 

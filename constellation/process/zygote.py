@@ -26,6 +26,7 @@ from constellation.control.messages import (
     ForkFailed,
     FromZygote,
     MonitorEnded,
+    ToProcess,
     ToZygote,
     Trouble,
 )
@@ -43,6 +44,9 @@ _CAUGHT = (signal.SIGTERM, signal.SIGCHLD)
 _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 
 _decoder = msgspec.msgpack.Decoder(ToZygote)
+_kept: list[object] = []
+"""What a fork does not take apart it shares, so it has the zygote's objects for good."""
+_to_process = msgspec.msgpack.Decoder(ToProcess)
 
 
 def run(control: socket.socket, directory: str, origin: Origin, launcher: int) -> Newborn:
@@ -68,6 +72,7 @@ def run(control: socket.socket, directory: str, origin: Origin, launcher: int) -
         origin.shed(catch=_CAUGHT, ignore=_IGNORED)
         entry.prepare_first()
         zygote = _Zygote(stream, directory, origin, launcher)
+        _kept.append(zygote)
         signals.restore_mask(())
     except BaseException:  # noqa: BLE001 - told to the launcher
         _fail(stream)
@@ -149,10 +154,25 @@ class _Zygote:
 
     def _fork(self, fork: Fork) -> monitor.Task | None:
         listener, control, monitor_control, *stdin = self._stream.take_descriptors(3 + fork.stdin)
-        zygote = os.getpid()
         if not (fork.initial or self._prepared):
             entry.prepare()
             self._prepared = True
+        # All that can be made before the fork is: what a fork does not touch, it shares.
+        newborn = Newborn(
+            Pid(fork.key, fork.endpoint),
+            fork.initial,
+            self._directory,
+            descriptors.adopt_socket(listener),
+            MessageStream(descriptors.adopt_socket(control), _to_process),
+        )
+        task = monitor.Task(
+            newborn,
+            monitor_control,
+            stdin[0] if stdin else None,
+            self._lifeline[0],
+            os.getpid(),
+            self._origin,
+        )
         mask = signals.block_all()
         try:
             child = system.fork_role()
@@ -164,25 +184,14 @@ class _Zygote:
             self._stream.close()
             self._wakeup.close()
             os.close(self._lifeline[1])
-            return monitor.Task(
-                newborn=Newborn(
-                    pid=Pid(fork.key, fork.endpoint),
-                    initial=fork.initial,
-                    directory=self._directory,
-                    listener=listener,
-                    control=control,
-                ),
-                control=monitor_control,
-                stdin=stdin[0] if stdin else None,
-                lifeline=self._lifeline[0],
-                zygote=zygote,
-                origin=self._origin,
-            )
+            return task
         if child > 0:
             self._monitors[child] = fork.number
             signals.restore_mask(mask)
             self._tell(Forked(fork.number, child))
-        for descriptor in (listener, control, monitor_control, *stdin):
+        newborn.listener.close()
+        newborn.control.close()
+        for descriptor in (monitor_control, *stdin):
             os.close(descriptor)
         return None
 

@@ -27,6 +27,8 @@ __all__ = ["Router", "Unroutable", "key_of_route"]
 
 logger = logging.getLogger(__name__)
 
+_ROUTER = int(zmq.ROUTER)
+_MAX_SOCKETS = int(zmq.MAX_SOCKETS)
 _POLLIN = int(zmq.POLLIN)
 _NOBLOCK = int(zmq.NOBLOCK)
 _SNDMORE = int(zmq.SNDMORE)
@@ -60,8 +62,11 @@ class Router:
 
     def __init__(self, key: bytes, endpoint: str, listener: socket.socket | None) -> None:
         self._context = zmq.Context(io_threads=1)
-        self._context.set(zmq.MAX_SOCKETS, 64)
-        self._socket = router = self._context.socket(zmq.ROUTER)
+        self._context.set(_MAX_SOCKETS, 64)
+        # Not by the context, which does more than make it: each process makes one as it starts.
+        self._socket = router = zmq.Socket(self._context, _ROUTER)
+        # Called for every message: the methods below those that check their arguments in Python.
+        fast: Any = super(zmq.Socket, router)
         router.setsockopt(zmq.ROUTING_ID, b"I" + key)
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         router.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -72,7 +77,7 @@ class Router:
         router.setsockopt(zmq.RCVHWM, 0)
         if listener is not None:
             router.setsockopt(zmq.USE_FD, listener.detach())
-            router.bind(endpoint)
+            fast.bind(endpoint)
             router.setsockopt(zmq.USE_FD, -1)
         self._dialled: dict[str, bytes] = {}  # endpoint -> route
         self._counter = itertools.count(1)
@@ -85,8 +90,6 @@ class Router:
         # the next, and the protocol mends the loss.
         self._left = 0  # parts, at most, of a message that is being sent
         self._receiving = False
-        # Called for every message: the methods below those that check their arguments in Python.
-        fast: Any = super(zmq.Socket, router)
         self._watched = [(router, _POLLIN)]
         self._send = fast.send
         self._receive = fast.recv

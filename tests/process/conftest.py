@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
 import pytest
 
 from constellation.control.messages import (
@@ -25,7 +24,6 @@ from constellation.control.messages import (
     Output,
     Room,
     Started,
-    ToProcess,
 )
 from constellation.control.stream import MessageStream
 from constellation.exit_status import ExitStatus
@@ -36,8 +34,6 @@ from constellation.process.identity import Identity
 from constellation.process.launcher import Launched, Launcher, adoption
 from constellation.process.origin import Origin
 from constellation.resources import RESOURCES_DEFAULT
-
-_decoder = msgspec.msgpack.Decoder(ToProcess)
 
 LIMIT = 20.0
 """Seconds after which a test that waits for something has failed."""
@@ -93,8 +89,7 @@ class Stage:
             sys.stdout, sys.stderr = open(1, "w"), open(2, "w")  # noqa: SIM115
             sys.unraisablehook = sys.__unraisablehook__
             adapt(newborn, setup)
-            control = MessageStream(socket.socket(fileno=newborn.control), _decoder)
-            identity = await_adoption(newborn, control)
+            identity = await_adoption(newborn)
 
             def resume_and_work() -> None:
                 setup.resume()
