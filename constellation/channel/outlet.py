@@ -132,8 +132,8 @@ class Outlet:
             if self._inside:
                 raise RuntimeError("a signal handler cannot send on a Sender that is sending")
             if self._clear:
-                self._inside = True
                 try:
+                    self._inside = True
                     batched = self._batched + self._encoder.add(value) + VALUE_WEIGHT
                     if batched > self._calm:
                         return self._consider(batched)
