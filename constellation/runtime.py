@@ -189,6 +189,7 @@ def _enter(
     runtime = _runtime = Runtime(identity, image, transport, linger, writers)
     # Registered first, so it runs last: what the user registers may still use channels.
     atexit.register(runtime.leave)
+    leave.show_users_frames()
     if identity.parent is not None:
         _work(runtime, identity.parent, origin)
     transport.start()

@@ -55,9 +55,15 @@ class ReceiverFile(io.RawIOBase):
         """Fill the buffer with what is left of a value, or with the next one."""
         while not self._left:
             try:
-                self._left = memoryview(self._receiver.recv().block())
+                value: object = self._receiver.recv().block()
             except ChannelClosed:
                 return 0
+            if not isinstance(value, (bytes, bytearray, memoryview)):
+                remote = self._receiver.remote_pid
+                raise TypeError(
+                    f"a file reads bytes, and {type(value).__qualname__!r} came from pid {remote}"
+                )
+            self._left = memoryview(value)
         size = min(len(buffer), len(self._left))
         buffer[:size] = self._left[:size]
         self._left = self._left[size:]

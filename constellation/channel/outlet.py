@@ -65,6 +65,7 @@ class Outlet:
     """What goes to a peer under a name.
 
     Attributes:
+        codec: How the values of the handle that is open, or was last, become bytes.
         owner: The handle that is open.
         receipts: Those who wait for the peer to receive what was sent.
     """
@@ -73,7 +74,6 @@ class Outlet:
         "_batched",
         "_calm",
         "_clear",
-        "_codec",
         "_context",
         "_encoder",
         "_flushed_at",
@@ -86,6 +86,7 @@ class Outlet:
         "_peer",
         "_transport",
         "_waiting",
+        "codec",
         "outbound",
         "owner",
         "receipts",
@@ -98,7 +99,7 @@ class Outlet:
         self._guard: Any = threading.RLock()
         self._clear = False
         self._waiting: deque[Waiting] = deque()
-        self._codec = "pickle"
+        self.codec = "pickle"
         self._encoder = self._encoder_of("pickle")
         self._batched = 0  # the weight of the batch
         self._limit = 0  # what the batch may weigh
@@ -116,7 +117,7 @@ class Outlet:
 
     def open(self, owner: object, type_name: str, codec: str) -> None:
         """A handle was made. The transport's lock is held; the guard is free."""
-        self._codec = codec
+        self.codec = codec
         self._encoder = self._encoder_of(codec)
         self.outbound.open(type_name, codec)  # raises if the name or the type cannot be told
         self.owner = owner
@@ -141,7 +142,7 @@ class Outlet:
                     return None
                 finally:
                     self._inside = False
-        encoder = self._encoder_of(self._codec)
+        encoder = self._encoder_of(self.codec)
         size = encoder.add(value)
         return encoder.take()[0], size + VALUE_WEIGHT
 

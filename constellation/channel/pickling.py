@@ -11,8 +11,10 @@ was rebound after `init()`, there or here, still means what it meant at `init()`
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Iterable
 from functools import _lru_cache_wrapper, cached_property
+from io import TextIOWrapper
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NoReturn, Protocol
 
@@ -101,6 +103,9 @@ class ImagePickler(cloudpickle.CloudPickler):  # type: ignore[misc]
             # Not one that another process could import, whatever `sys.modules` says here.
             contents = {k: v for k, v in vars(obj).items() if k not in _MODULE_MACHINERY}
             return cloudpickle.dynamic_subimport, (obj.__name__, contents)
+        if isinstance(obj, TextIOWrapper) and obj not in (sys.stdin, sys.stdout, sys.stderr):
+            # cloudpickle would read the file to its end, and send a copy.
+            raise TypeError(f"cannot pickle '_io.{kind.__name__}' object")
         if isinstance(obj, BaseException) and self._is_plain_exception(kind):
             return make_exception, (kind, obj.args), vars(obj) or None
         if kind is cached_property:

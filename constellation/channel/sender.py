@@ -132,7 +132,13 @@ class Sender(Generic[T_contra]):
         return _Flush(self)
 
     def makefile(self) -> io.BufferedWriter:
-        """A binary file that writes into this channel of bytes. Closing it closes the channel."""
+        """A binary file that writes into this channel of bytes. Closing it closes the channel.
+
+        Raises:
+            ChannelError: The codec does not take bytes.
+        """
+        if self._outlet.codec not in ("pickle", "raw"):
+            raise ChannelError(f"a file writes bytes, which the codec {self._outlet.codec!r} lacks")
         return io.BufferedWriter(SenderFile(self), 64 << 10)  # type: ignore[arg-type]
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import NoReturn, TextIO
 
+from constellation.errors import ConstellationError
 from constellation.process import system
 from constellation.process.writers import report
 
@@ -127,10 +128,59 @@ def _code_of(leaving: SystemExit) -> int:
     return 1
 
 
+def show_users_frames() -> None:
+    """Have errors that nobody caught shown without the frames of this library.
+
+    Only those that users know: of anything else, which is a defect, all is shown. Hooks of the
+    user's stay.
+    """
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _excepthook
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _thread_excepthook
+
+
+def _excepthook(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    shown = trace if _interactive() else _without_ours(error, trace)
+    sys.__excepthook__(kind, error.with_traceback(shown), shown)
+
+
+def _thread_excepthook(arguments: threading.ExceptHookArgs) -> None:
+    kind, error, trace, thread = arguments
+    if error is not None and not _interactive():
+        trace = _without_ours(error, trace)
+        error = error.with_traceback(trace)
+    threading.__excepthook__(threading.ExceptHookArgs((kind, error, trace, thread)))
+
+
+def _interactive() -> bool:
+    return bool(sys.flags.interactive) or hasattr(sys, "ps1")
+
+
+def _without_ours(error: BaseException, trace: TracebackType | None) -> TracebackType | None:
+    if not isinstance(error, (ConstellationError, KeyboardInterrupt, TimeoutError)):
+        return trace
+    kept = []
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            kept.append(trace)
+        trace = trace.tb_next
+    shown: TracebackType | None = None
+    for each in reversed(kept):
+        shown = TracebackType(shown, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return shown
+
+
 def _show(error: BaseException, call: Callable[[], object]) -> int:
-    error = error.with_traceback(_users_part(error.__traceback__, call))
+    part = _users_part(error.__traceback__, call)
+    error = error.with_traceback(part)
     try:
         sys.excepthook(type(error), error, error.__traceback__)
+        if part is None and isinstance(error, TypeError):
+            text = "spawn(work, ...) calls work(parent, ...): the Pid of the spawner comes first"
+            print(f"constellation: {text}", file=sys.stderr)
     except SystemExit as leaving:
         return _code_of(leaving)
     except BaseException as failure:  # noqa: BLE001 - told below

@@ -152,9 +152,9 @@ class Peer:
         count = sum(number for name, number in lost.items() if not name.startswith("\0"))
         if not count:
             return ""
-        why = "has exited" if self.exit_known else "did not receive them in time"
+        why = "has exited" if self.exit_known else "did not acknowledge in time"
         values = "1 value" if count == 1 else f"{count} values"
-        return f"{values} sent to process {self.pid} not delivered: it {why}"
+        return f"{values} sent to process {self.pid} may not have been received: it {why}"
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "exited" if self.exit_known else "alive"

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -360,3 +361,17 @@ def test_a_name_that_the_record_does_not_hold_is_looked_up() -> None:
     with two.there.active():
         data = b"\x80\x05\x8c\x08__main__\x8c\x05later\x93."
         assert ImageUnpickler(io.BytesIO(data), two.there.image).load() == [1]
+
+
+def test_an_open_file_is_refused_and_the_standard_streams_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cloudpickle would read it to its end, and send a copy of what was in it."""
+    program = Program("import sys")
+    path = tmp_path / "file"
+    path.write_text("text")
+    refused = pytest.raises(SerializationError, match=r"value\[0\]: cannot pickle '_io.TextIOWrap")
+    with path.open() as file, refused:
+        program.send([file])
+    monkeypatch.setattr(sys, "stdout", sys.__stdout__)
+    assert program.send([sys.stdout]) == [sys.stdout]
