@@ -108,6 +108,8 @@ def test_who_forgets_the_parent_is_told(tmp_path: Path) -> None:
     (child,) = programs.run(path).tree.children
     assert child.err.decode().splitlines() == [
         "TypeError: work() takes 1 positional argument but 2 were given",
-        ("constellation: spawn(work, ...) calls work(parent, ...): "
-        "the Pid of the spawner comes first"),
+        (
+            "constellation: spawn(work, ...) calls work(parent, ...): "
+            "the Pid of the spawner comes first"
+        ),
     ]
