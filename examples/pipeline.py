@@ -19,22 +19,23 @@ BLOCK = 1 << 20
 
 def stage(parent: Pid, delay: float) -> None:
     before, after = Receiver[tuple[Pid, Pid]](parent, name="neighbours").recv().block()
-    with Receiver[bytes](before) as blocks, Sender[bytes](after) as next_stage:
-        for block in blocks:
-            time.sleep(delay)  # what a real stage would do with it
-            next_stage.send(block).block()
+    # Without `with`: a stage that fails leaves its channel open, and the next one learns of it.
+    next_stage = Sender[bytes](after)
+    for block in Receiver[bytes](before):
+        time.sleep(delay)  # what a real stage would do with it
+        next_stage.send(block).block()
 
 
 def source(parent: Pid, count: int) -> None:
     _, after = Receiver[tuple[Pid, Pid]](parent, name="neighbours").recv().block()
     digest, waited = hashlib.sha256(), 0.0
-    with Sender[bytes](after) as sender:
-        for _ in range(count):
-            block = os.urandom(BLOCK)
-            digest.update(block)
-            ready = time.monotonic()
-            sender.send(block).block()
-            waited += time.monotonic() - ready
+    sender = Sender[bytes](after)
+    for _ in range(count):
+        block = os.urandom(BLOCK)
+        digest.update(block)
+        ready = time.monotonic()
+        sender.send(block).block()
+        waited += time.monotonic() - ready
     Sender[str](parent, name="digest").send(digest.hexdigest()).block()
     Sender[float](parent, name="waited").send(waited).block()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from constellation.errors import ChannelClosed
@@ -15,11 +16,17 @@ __all__ = ["ReceiverFile", "SenderFile"]
 
 
 class SenderFile(io.RawIOBase):
-    """Writes into a channel of bytes."""
+    """Writes into a channel of bytes.
 
-    def __init__(self, sender: Sender[bytes]) -> None:
+    Args:
+        sender: Takes the bytes.
+        end: Closes the channel when the file is closed; else `sender.close()` does.
+    """
+
+    def __init__(self, sender: Sender[bytes], end: Callable[[], None] | None = None) -> None:
         super().__init__()
         self._sender = sender
+        self._end = sender.close if end is None else end
 
     def writable(self) -> bool:
         """Whether it can be written to."""
@@ -36,7 +43,7 @@ class SenderFile(io.RawIOBase):
         """Close the file and the channel."""
         if not self.closed:
             super().close()
-            self._sender.close()
+            self._end()
 
 
 class ReceiverFile(io.RawIOBase):

@@ -206,12 +206,13 @@ class Outlet:
                 raise ProcessExited(self._peer.pid, self._peer.status)
             return False
 
-    def close(self, owner: object) -> None:
-        """The handle is closed."""
+    def close(self, owner: object, *, by_file: bool = False) -> None:
+        """The handle is closed, by its user or by the file that was made of it."""
         if self._transport.closed:
             return  # with the process
         with self._guard, self._transport.lock:
-            self._close(owner, tell=True)
+            # A file is closed by its finalizer too.
+            self._close(owner, tell=not (by_file and self._transport.failed))
 
     def close_deferred(self, owner: object) -> bool:
         """The handle was dropped. The transport's lock is held. Whether it could be done."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Generator, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from constellation.channel import context
@@ -139,7 +140,8 @@ class Sender(Generic[T_contra]):
         """
         if self._outlet.codec not in ("pickle", "raw"):
             raise ChannelError(f"a file writes bytes, which the codec {self._outlet.codec!r} lacks")
-        return io.BufferedWriter(SenderFile(self), 64 << 10)  # type: ignore[arg-type]
+        end = partial(self._outlet.close, self._token, by_file=True)
+        return io.BufferedWriter(SenderFile(self, end), 64 << 10)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Close the channel's end: the receiver is told, after everything that was sent."""

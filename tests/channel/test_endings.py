@@ -101,3 +101,25 @@ def test_a_failed_process_still_delivers_what_it_sent(tmp_path: Path) -> None:
         """,
     )
     assert programs.run(path).tree.out == b"200 1\n"
+
+
+@pytest.mark.parametrize(("end", "seen"), [("int", "b''"), ("fail", "1")])
+def test_a_file_ends_in_order_only_if_its_process_does(tmp_path: Path, end: str, seen: str) -> None:
+    path = written(
+        tmp_path,
+        f"""
+    def writer(parent):
+        file = Sender(parent).makefile()
+        file.write(b"text")
+        {end}()
+
+    init()
+    file = Receiver(spawn(writer).block()).makefile()
+    print(file.read1())
+    try:
+        print(file.read1())
+    except ProcessExited as error:
+        print(error.status)
+        """,
+    )
+    assert programs.run(path).tree.out.decode() == f"b'text'\n{seen}\n"
