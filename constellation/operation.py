@@ -33,6 +33,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _getframe = sys._getframe
+_random = random.Random().random  # not the user's, who may have seeded that
 _PACKAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
 
@@ -289,7 +290,7 @@ class _Select(_Combined["tuple[int, Any]"]):
             self._begin()
         count = len(self._operations)
         # A random first one: no operation that can always complete starves the others.
-        first = int(random.random() * count)
+        first = int(_random() * count)
         for step in range(count):
             index = (first + step) % count
             if self._try(index):

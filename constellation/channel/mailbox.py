@@ -11,13 +11,14 @@ the holder of `guard`, and to whoever takes them with the atomic `popleft`.
 
 from __future__ import annotations
 
-import logging
 import struct
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from constellation.channel.decoder import Undecodable
 from constellation.channel.layout import references
+from constellation.errors import SerializationError
 from constellation.transport.memory import Gone
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from constellation.wire.stream import Inbound
 
 __all__ = ["Closed", "Mailbox", "Message", "Opened"]
-
-logger = logging.getLogger(__name__)
 
 
 class Opened:
@@ -155,39 +154,41 @@ class Mailbox:
     def arrived(self, event: events.Arrived) -> None:
         """Values have come."""
         parts = event.parts
-        if len(parts) > 1 and self._pickles:
-            self._borrow(parts)
+        failure = self._borrow(parts) if len(parts) > 1 and self._pickles else ""
         if self._cut:
             return
         if event is not self._last:
             message = Message(event.stream, parts, event.count, event.weight)
+            if failure:
+                error = SerializationError("", failure)
+                message.values = deque(Undecodable(error) for _ in range(event.count))
             self._last = event
             self.items.append(message)
             event.parts = []  # the message has them; the event is only remembered
         for waiter in self.waiters:
             waiter.notify()
 
-    def _borrow(self, parts: list[Buffer]) -> None:
-        """Put the buffers in the place of what only refers to them."""
+    def _borrow(self, parts: list[Buffer]) -> str:
+        """Put the buffers in the place of what only refers to them. Tells what is in the way."""
         ledger = self.peer.ledger
+        failure = ""
         for index in references(parts):
             reference = parts[index]
             if type(reference) is not bytes:
                 continue  # it is done
+            if ledger is None:
+                return "a reference to memory of which nothing was ever said"
             try:
-                if ledger is None:
-                    raise OSError("the sender was never told that memory can be shared")
                 parts[index] = ledger.borrow(reference)
                 ledger.keep(reference)
             except Gone:
                 # It was killed, and this is lost with it. Nothing is in order after it.
                 self._cut = True
-                return
+                return ""
             except (OSError, struct.error) as error:
-                logger.error("cannot map what process %s lends: %s", self.peer.pid, error)
-                parts[0] = b""  # no message begins so: its `recv` will raise
-                if ledger is not None:
-                    ledger.decline(reference)
+                failure = f"cannot map what process {self.peer.pid} lends: {error}"
+                ledger.decline(reference)
+        return failure
 
     def closed(self, event: events.Closed) -> None:
         """The Sender was closed."""

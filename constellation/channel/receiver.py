@@ -128,20 +128,10 @@ class Receiver(Generic[T_co]):
         return value
 
     def __iter__(self) -> Iterator[T_co]:
-        while True:
-            try:
-                value = self.recv().block()
-            except ChannelClosed:
-                return
-            yield value
+        return _Values(self)
 
-    async def __aiter__(self) -> AsyncIterator[T_co]:
-        while True:
-            try:
-                value = await self.recv()
-            except ChannelClosed:
-                return
-            yield value
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        return _Values(self)
 
     def makefile(self) -> io.BufferedReader:
         """A binary file that reads this channel of bytes. Closing it closes the channel."""
@@ -264,6 +254,33 @@ class Receiver(Generic[T_co]):
 
     def _raise_closed(self) -> NoReturn:
         raise ChannelClosed(self.remote_pid, self._name)
+
+
+class _Values(Generic[T_co]):
+    """What a Receiver gives until its Sender is closed. It goes on after an error or a timeout."""
+
+    __slots__ = ("_receiver",)
+
+    def __init__(self, receiver: Receiver[T_co]) -> None:
+        self._receiver = receiver
+
+    def __iter__(self) -> _Values[T_co]:
+        return self
+
+    def __next__(self) -> T_co:
+        try:
+            return self._receiver.recv().block()
+        except ChannelClosed:
+            raise StopIteration from None
+
+    def __aiter__(self) -> _Values[T_co]:
+        return self
+
+    async def __anext__(self) -> T_co:
+        try:
+            return await self._receiver.recv()
+        except ChannelClosed:
+            raise StopAsyncIteration from None
 
 
 def _release(mailbox: Mailbox, token: object) -> None:

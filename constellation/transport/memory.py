@@ -143,13 +143,14 @@ class Ledger:
         mapping.kept = False
         # All that it needs is at hand: at the end of the interpreter no global is left.
         marks, entry, clock = self._map, entry_of(index), monotonic
-        states = (RETURNED, DISCARDED)
+        states, getpid, own = (RETURNED, DISCARDED), os.getpid, os.getpid()
 
         def released() -> None:
             # Called by a finalizer. In this order: the peer may lend it again at once.
             mapping.used = clock()
             mapping.held = False
-            if mapping.kept:
+            # In a fork nothing is told: this process still has it, and gives it back.
+            if mapping.kept and getpid() == own:
                 marks[entry] = states[mapping.private]
 
         return mapping.hold(released)[:size]
@@ -174,7 +175,7 @@ class Ledger:
         try:
             fd = os.open(f"/proc/{self._pid}/fd/{number}", os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ESRCH, errno.EACCES):
+            if error.errno in (errno.ENOENT, errno.ESRCH):
                 raise Gone from None
             raise
         status = os.fstat(fd)

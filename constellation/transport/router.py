@@ -100,6 +100,8 @@ class Router:
             self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             self._monitor.setsockopt(zmq.LINGER, 0)
             self.monitor_fd = int(self._monitor.getsockopt(zmq.FD))
+            # Asked once: its descriptor shows only what comes after it was seen to be empty.
+            self._monitor.getsockopt(zmq.EVENTS)
         route = b"O" + key + next(self._counter).to_bytes(6, "big")
         self._socket.setsockopt(zmq.CONNECT_ROUTING_ID, route)
         self._socket.connect(endpoint)

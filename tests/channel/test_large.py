@@ -270,3 +270,58 @@ def test_a_receiver_that_is_killed_takes_no_memory_along(tmp_path: Path) -> None
     )
     tree = programs.run(path).tree
     assert (tree.end, tree.out) == (0, b"fine\n")
+
+
+def test_a_fork_that_drops_an_array_gives_nobodys_memory_away(tmp_path: Path) -> None:
+    out = run(
+        tmp_path,
+        """
+    def holder(parent):
+        receiver, sender = Receiver(parent), Sender(parent)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        array = None
+        for command in receiver:
+            answer = "done"
+            if isinstance(command, np.ndarray):
+                array = command
+            elif command == "show":
+                answer = sorted(set(array.tolist()))
+            elif command == "fork":
+                forked = os.fork()
+                if forked == 0:
+                    del array  # the fork drops it, and the process that forked has it still
+                    os._exit(0)
+                os.waitpid(forked, 0)
+            elif command == "drop":
+                array = None
+            command = None
+            sender.send(answer).block()
+
+    def do(who, command):
+        handles[who][0].send(command).block()
+        return handles[who][1].recv().block()
+
+    def filled(number):
+        return np.full(SIZE, number, np.uint8)
+
+    init()
+    first, second, third = (spawn(holder).block() for _ in range(3))
+    handles = {each: (Sender(each), Receiver(each)) for each in (first, second, third)}
+    for each in handles:
+        do(each, filled(0))
+        do(each, "drop")
+    do(first, filled(1))
+    do(first, "fork")
+    do(second, filled(2))
+    do(first, "drop")
+    do(third, filled(3))
+    do(second, "drop")
+    for number in range(4, 8):
+        do(first, filled(number))
+        do(second, filled(number))
+        do(first, "drop")
+        do(second, "drop")
+    print(do(third, "show"))
+        """,
+    )
+    assert out == b"[3]\n"

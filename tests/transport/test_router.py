@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -213,3 +214,21 @@ def test_nothing_is_lost_however_much_waits_to_be_read(make: Make) -> None:
     for number in range(5000):
         assert other.receive()[1] == b"%d" % number
     assert other.receive()[1] == b"end"
+
+
+def test_the_end_of_every_dialled_route_shows_in_the_descriptor(make: Make) -> None:
+    """libzmq waits for ever to tell what nobody reads: its thread stands after 2,000 ends."""
+    one = make()
+    for _ in range(3):
+        other = make()
+        route = one.dial(other)
+        one.router.send(route, [b"hello"])
+        other.receive()
+        other.router.close()
+        poller = select.poll()
+        poller.register(one.router.monitor_fd, select.POLLIN)
+        ended: list[bytes] = []
+        while not ended:
+            assert poller.poll(10_000), "nothing showed that the route has ended"
+            ended = list(one.router.disconnected())
+        assert ended == [route]

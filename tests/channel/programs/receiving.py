@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import os
+import random
 import signal
 import sys
 import threading
+import time
 
 from checking import check, die, gone, main, raises, wait, waiting
 
@@ -18,6 +20,7 @@ from constellation import (
     SerializationError,
     WouldBlock,
     join,
+    select,
     spawn,
 )
 
@@ -81,6 +84,51 @@ def loops():
     assert asyncio.run(listed(Receiver(child))) == [1, 2, 3]
     assert list(Receiver(spawned())) == []
     assert asyncio.run(listed(Receiver(spawned()))) == []
+
+
+@check
+def loops_go_on_after_an_error_and_after_a_timeout():
+    def unreadable(parent):
+        Sender(parent).send_many([1, Unreadable(), 2]).block()
+
+    values, got = iter(Receiver(spawn(unreadable).block())), []
+    while True:
+        try:
+            got.append(next(values))
+        except SerializationError:
+            got.append("error")
+        except StopIteration:
+            break
+    assert got == [1, "error", 2]
+
+    async def patient():
+        values, got = aiter(Receiver(spawn(slow).block())), []
+        while True:
+            try:
+                got.append(await asyncio.wait_for(values.__anext__(), 0.02))
+            except asyncio.TimeoutError:
+                pass
+            except StopAsyncIteration:
+                return got
+
+    assert asyncio.run(patient()) == [0, 1, 2]
+
+
+def slow(parent):
+    sender = Sender(parent)
+    for number in range(3):
+        time.sleep(0.05)
+        sender.send(number).block()
+
+
+@check
+def select_leaves_the_users_random_numbers_alone():
+    receivers = [Receiver(spawned(*range(20))) for _ in range(2)]
+    random.seed(1)
+    state = random.getstate()
+    for _ in range(20):
+        select(*(receiver.recv() for receiver in receivers)).block()
+    assert random.getstate() == state
 
 
 @check
@@ -305,7 +353,6 @@ def each_way_of_closing_lets_a_new_one_be_made():
     gc.collect()
     iterator = iter(Receiver(child))
     assert next(iterator) == 5
-    iterator.close()
     del iterator
     try:
         with Receiver(child) as receiver:
