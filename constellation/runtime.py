@@ -146,6 +146,7 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
         print(json.dumps({"mem": int(resources.mem), "cpu": float(resources.cpu)}))
         sys.exit(0)
     _check()
+    _stop_watchdog()
     image = Image.capture()
     writers = _flush()
     limit = system.raise_descriptor_limit()
@@ -248,6 +249,16 @@ def _check() -> None:
             f"but there is {', '.join(map(str, children))}: "
             "call init() before child processes are started, or wait for them"
         )
+
+
+def _stop_watchdog() -> None:
+    """End the thread of `faulthandler.dump_traceback_later`.
+
+    It does not survive a fork, and a fork of the process would wait for it at its end.
+    """
+    faulthandler = sys.modules.get("faulthandler")
+    if faulthandler is not None:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _flush() -> Writers:

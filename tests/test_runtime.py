@@ -383,3 +383,22 @@ def test_an_empty_value_is_an_error_too(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert b"is '', but must be 'human' or 'json'" in done.stderr
+
+
+def test_a_watchdog_of_faulthandler_is_ended(tmp_path: Path) -> None:
+    """Its thread is gone in a fork, which would wait for it for ever when it leaves."""
+    path = programs.write(
+        tmp_path,
+        """
+        import faulthandler
+
+        faulthandler.dump_traceback_later(600)
+
+        from constellation import init
+
+        init()
+        faulthandler.dump_traceback_later(600)
+        print("armed")
+        """,
+    )
+    assert programs.run(path).tree.out == b"armed\n"

@@ -17,6 +17,7 @@ LINUX = sys.platform.startswith("linux")
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_PR_GET_NAME = 16
 _PR_SET_CHILD_SUBREAPER = 36
 
 #: More descriptors than this no process of ours can use, and programs that close all that they may
@@ -54,8 +55,9 @@ def name() -> str:
     """The name of this process that `ps` and `top` show."""
     if not LINUX:
         return ""
-    with open("/proc/self/comm", encoding="utf-8", errors="surrogateescape") as file:
-        return file.read().rstrip("\n")
+    buffer = ctypes.create_string_buffer(16)
+    _ask(_PR_GET_NAME, buffer)
+    return os.fsdecode(buffer.value)
 
 
 def set_name(name: str) -> None:
@@ -64,7 +66,9 @@ def set_name(name: str) -> None:
         _ask(_PR_SET_NAME, ctypes.c_char_p(os.fsencode(name)))
 
 
-def _ask(option: int, argument: ctypes.c_ulong | ctypes.c_char_p) -> None:
+def _ask(
+    option: int, argument: ctypes.c_ulong | ctypes.c_char_p | ctypes.Array[ctypes.c_char]
+) -> None:
     if _libc.prctl(option, argument, _ZERO, _ZERO, _ZERO):
         number = ctypes.get_errno()
         raise OSError(number, f"prctl({option}): {os.strerror(number)}")

@@ -203,7 +203,7 @@ def test_a_stopped_parent_is_waited_for_as_long_as_linger_says(tmp_path: Path) -
         (child,) = command.tree.children
         assert child.end == 0
         assert b"values sent to process" in child.err
-        assert b"did not receive them in time" in child.err
+        assert b"did not acknowledge in time" in child.err
         command.until(lambda: command.processes)
         os.kill(command.processes[0], signal.SIGCONT)
         assert command.wait() == 0
