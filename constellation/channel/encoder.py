@@ -142,6 +142,8 @@ class Encoder:
                 raise
             failure = error
         # Out here, since it tries again, and would have the failure as a context.
+        if self._succeeds(value):
+            raise failure  # of a signal handler: the value is not to blame
         explained = self._explained(value, failure)
         raise explained from explained.__cause__
 
@@ -224,6 +226,17 @@ class Encoder:
         if not self.count:
             self._forget()
         self._dirty = False
+
+    def _succeeds(self, value: Any) -> bool:
+        """Whether a value that could not be added can be after all."""
+        self._dirty = True
+        try:
+            self._dump(value)
+        except Exception:  # noqa: BLE001 - the first failure is told
+            return False
+        finally:
+            self._restore()
+        return True
 
     def _explained(self, value: Any, error: Exception) -> SerializationError:
         if self._encode is None:

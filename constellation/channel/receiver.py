@@ -210,10 +210,22 @@ class Receiver(Generic[T_co]):
             values = message.values
             if values is None:
                 decoded = self._decoder.decode(message.parts, message.count, mailbox.codec)
+                if Undecodable in map(type, decoded):
+                    self._blame(message, decoded, mailbox.codec)
                 values = message.values = deque(decoded)
                 message.parts = []
             self._values = values
             return values
+
+    def _blame(self, message: Message, decoded: list[Any], codec: str) -> None:
+        """Raise what a signal handler raised while values were decoded, which are not to blame.
+
+        Such a value can be decoded now. The message stays, for the next `recv`.
+        """
+        again = self._decoder.decode(message.parts, message.count, codec)
+        for first, second in zip(decoded, again):  # noqa: B905 - of one length
+            if type(first) is Undecodable and type(second) is not Undecodable:
+                raise first.error.__cause__ or first.error
 
     def _put_back(self, value: Any) -> None:
         """A value was taken, and is not wanted now."""

@@ -26,18 +26,22 @@ class Interrupt(KeyboardInterrupt):
     """What the handler raises."""
 
 
+class Alarm(Exception):
+    """What another one raises."""
+
+
 def handler(number, frame):
     raise Interrupt
 
 
 def unraisable(info):
     # pyzmq lets handlers run where it cannot raise, in the finalizer of a Frame.
-    if not isinstance(info.exc_value, Interrupt):
+    if not isinstance(info.exc_value, (Interrupt, Alarm)):
         sys.__unraisablehook__(info)
 
 
 def uncaught(kind, error, trace):
-    if not isinstance(error, Interrupt):
+    if not isinstance(error, (Interrupt, Alarm)):
         sys.__excepthook__(kind, error, trace)
 
 
@@ -216,6 +220,38 @@ def receiving_under_interrupts_goes_on():
             break
     assert values == sorted(set(values))
     assert len(values) >= 20_000 - interrupts
+
+
+@check
+def what_a_handler_raises_is_not_the_fault_of_a_value():
+    """The classic alarm: an `Exception`, which comes while a value is encoded or decoded."""
+
+    def alarm(number, frame):
+        raise Alarm
+
+    def echo(parent):
+        sender = Sender(parent)
+        for value in Receiver(parent):
+            sender.send(value).block()
+
+    child = spawn(echo).block()
+    sender, receiver = Sender(child), Receiver(child)
+    value = [{"key": str(number)} for number in range(2000)]
+    before = signal.signal(signal.SIGALRM, alarm)
+    alarms = 0
+    for _ in range(300):
+        for step in (lambda: sender.send(value).block(), lambda: receiver.recv().block()):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0001 + random.random() * 0.002)
+                step()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Alarm:
+                alarms += 1
+                break
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    assert alarms > 10
+    sender.close()
 
 
 @check
