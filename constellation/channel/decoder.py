@@ -79,8 +79,9 @@ class Decoder:
                 return self._decode_small(parts[0], count)
             values = unpack_large(parts, count)
         except Exception as error:  # noqa: BLE001 - not what an Encoder makes: told to the receiver
-            reason = f"a malformed message of codec {codec!r}: {error}"
-            return [Undecodable(SerializationError("", reason)) for _ in range(count)]
+            malformed = SerializationError("", f"a malformed message of codec {codec!r}: {error}")
+            malformed.__cause__ = error
+            return [Undecodable(malformed) for _ in range(count)]
         return [_attempt(self._load, *value) for value in values]
 
     def _decode_each(
