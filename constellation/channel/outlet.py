@@ -165,7 +165,7 @@ class Outlet:
             parts, weight = waiting.packed
             self._push()
             if first and self.outbound.fits(weight):
-                _mark_sent(parts)
+                self._mark_sent(parts)
                 self.outbound.push(parts, 1, weight)
                 self._leave(waiting)
                 self._refresh()
@@ -301,7 +301,7 @@ class Outlet:
         self._last = outbound.last
         parts, count = encoder.message()
         if len(parts) > 1:
-            _mark_sent(parts)
+            self._mark_sent(parts)
         outbound.push(parts, count, self._batched)
         encoder.clear()
         now = monotonic()
@@ -325,6 +325,15 @@ class Outlet:
         self._last = -1
         self._calm = 0
         self._refresh()
+
+    def _mark_sent(self, parts: list[Buffer]) -> None:
+        """The stream has what was lent: it is the peer's to give back."""
+        for part in parts:
+            if type(part) is Lent:
+                part.sent = True
+        if self._peer.ended:
+            # It ended while the value was copied, and gives nothing back any more.
+            self._transport.memory.pool.forget(self._peer.pid.key)
 
     def _leave(self, waiting: Waiting) -> None:
         if waiting.queued:
@@ -383,7 +392,7 @@ class Outlet:
         with self._transport.lock:
             self._push()
             if self.outbound.fits(weight):
-                _mark_sent(parts)
+                self._mark_sent(parts)
                 self.outbound.push(parts, 1, weight)
                 self._refresh()
                 self._transport.transmit(self._peer)
@@ -391,13 +400,6 @@ class Outlet:
             self._clear = False
             self._transport.transmit(self._peer)
         return parts, weight
-
-
-def _mark_sent(parts: list[Buffer]) -> None:
-    """The stream has what was lent: it is the peer's to give back."""
-    for part in parts:
-        if type(part) is Lent:
-            part.sent = True
 
 
 def _let_go(guard: Any) -> None:

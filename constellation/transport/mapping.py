@@ -61,7 +61,7 @@ class Mapping:
         self.used = 0.0
         try:
             self._address = self._map(None, mmap.MAP_SHARED)
-        except BaseException:
+        except BaseException:  # also an interrupt: the descriptor was taken over
             os.close(fd)
             raise
 

@@ -228,7 +228,7 @@ class Memory:
     def lend(self, peer: Peer, data: memoryview) -> Lent | None:
         """Copy a buffer to where the peer can map it; None if it cannot. Takes the lock."""
         with self._transport.lock:
-            if not peer.lends:
+            if not peer.lends or peer.ended:
                 if peer.lends is None:
                     self._offer(peer)
                 return None
@@ -238,7 +238,12 @@ class Memory:
             self._set_due()
         # Made before the copy: whatever interrupts that, the block is given back.
         part = Lent.of(block, data.nbytes, self.pool)
-        block.view[: data.nbytes] = data
+        try:
+            block.view[: data.nbytes] = data
+        except ValueError:
+            if block.closed:
+                return None  # the peer has ended meanwhile
+            raise
         return part
 
     def make_room(self) -> bool:

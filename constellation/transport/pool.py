@@ -88,7 +88,7 @@ def _anonymous(size: int) -> tuple[int, int, mmap.mmap]:
     try:
         os.truncate(fd, size)
         return fd, os.fstat(fd).st_ino, mmap.mmap(fd, size)
-    except BaseException:
+    except BaseException:  # also an interrupt: the descriptor is nobody's yet
         os.close(fd)
         raise
 

@@ -325,3 +325,38 @@ def test_a_fork_that_drops_an_array_gives_nobodys_memory_away(tmp_path: Path) ->
         """,
     )
     assert out == b"[3]\n"
+
+
+def test_a_receiver_that_ends_while_a_value_is_copied_keeps_no_block(tmp_path: Path) -> None:
+    path = programs.write(
+        tmp_path,
+        COMMON
+        + """
+    def child(parent):
+        Sender(parent).send(os.getpid()).block()
+        receiver = Receiver(parent)
+        while True:
+            receiver.recv().block()
+
+    def late(self, peer, data):
+        part = lend(self, peer, data)
+        if part is not None:
+            os.kill(number, signal.SIGKILL)
+            until(lambda: peer.ended)
+        return part
+
+    init()
+    from constellation.transport.memory import Memory
+    lend, Memory.lend = Memory.lend, late
+    pid = spawn(child).block()
+    number = Receiver(pid).recv().block()
+    sender = Sender(pid)
+    try:
+        while True:
+            sender.send(np.ones(SIZE, np.uint8)).block()
+    except ProcessExited:
+        pass
+    print([block.free_since for block in memory().pool._blocks.values()])
+        """,
+    )
+    assert programs.run(path).tree.out == b"[]\n"
