@@ -95,7 +95,7 @@ class Operation(Generic[T_co]):
             return result
         except ConstellationError as error:
             raise _without_internals(error) from error.__cause__
-        except BaseException:
+        except BaseException:  # of whatever kind a signal handler's is
             # An interrupt may have come where nobody waits yet, or any more.
             self._abandon()
             raise

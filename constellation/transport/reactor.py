@@ -156,7 +156,7 @@ class ClosedLock:
 def stay_at_exit() -> None:
     """Have a daemon thread stay here, while the process leaves; the main thread goes on."""
     while threading.current_thread() is not threading.main_thread():
-        time.sleep(_LONGEST)
+        time.sleep(_LONGEST)  # it waits for nothing: the process ends under it
 
 
 class Reactor:
@@ -397,7 +397,7 @@ class Reactor:
                 ready = () if self._more else self._spinning.wait(wanted)
                 with self.lock:
                     self._serve(ready)
-        except BaseException:
+        except BaseException:  # an interrupt, of whatever kind
             if self._stopping:
                 stay_at_exit()  # what it waited on was closed
             self._more = True  # what it was doing when it was interrupted
