@@ -8,6 +8,7 @@ program of the test left behind. What is only late (a thread that is ending) is 
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import faulthandler
 import gc
@@ -129,6 +130,7 @@ class Inventory:
     """What this process holds at one moment."""
 
     threads: set[threading.Thread] = field(default_factory=lambda: set(threading.enumerate()))
+    started: int = field(default_factory=_thread._count)  # threads of Python, of any kind
     native: set[str] = field(default_factory=lambda: set(_zeromq_threads()))
     descriptors: dict[int, str] = field(default_factory=lambda: dict(_descriptors()))
     mappings: set[str] = field(default_factory=lambda: set(_mappings()))
@@ -145,6 +147,8 @@ class Inventory:
     def leaks(self, before: Inventory, session: Session) -> list[str]:
         """What is here and was not there before, one line for each."""
         leaks = [f"thread {thread.name}" for thread in self.threads - before.threads]
+        if self.started > before.started:
+            leaks.append(f"{self.started - before.started} threads that `threading` may not know")
         leaks += [f"ZeroMQ's thread {name}" for name in self.native - before.native]
         leaks += [
             f"descriptor {number} of {target}"

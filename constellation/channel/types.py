@@ -47,6 +47,11 @@ def _cached(item: Any) -> str:
 
 
 def _name(item: Any) -> str:
+    # Most are these two, of which nothing has to be asked.
+    if type(item) is type and item is not type(None):
+        return _qualified(item)
+    if type(item) is types.GenericAlias:
+        return _generic(item.__origin__, item.__args__)
     if item is Any or item == "Any" or isinstance(item, typing.TypeVar):
         return ""
     if item is None or item is type(None):
@@ -66,6 +71,10 @@ def _name(item: Any) -> str:
         item = origin  # `typing.List`, with nothing in brackets
     elif origin is not None:
         return _generic(origin, typing.get_args(item))
+    return _qualified(item)
+
+
+def _qualified(item: Any) -> str:
     name = getattr(item, "__qualname__", None) or getattr(item, "__name__", None) or repr(item)
     module = getattr(item, "__module__", "builtins")
     return name if module == "builtins" else f"{module}.{name}"

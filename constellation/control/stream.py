@@ -60,7 +60,7 @@ class MessageStream(Generic[M]):
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: socket.SocketType,
         decoder: msgspec.msgpack.Decoder[M],
         *,
         descriptors: bool = False,
@@ -245,7 +245,7 @@ class MessageStream(Generic[M]):
         return messages
 
 
-def _wait_for_room(sock: socket.socket) -> None:
+def _wait_for_room(sock: socket.SocketType) -> None:
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
     poll.poll()

@@ -81,9 +81,12 @@ def remove_runtime_directory(directory: str) -> None:
         os.rmdir(directory)
 
 
-def adopt_socket(descriptor: int) -> socket.socket:
-    """The socket object of a Unix stream socket, whose kind is known and need not be asked for."""
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor)
+def adopt_socket(descriptor: int) -> socket.SocketType:
+    """The socket object of a Unix stream socket, whose kind is known and need not be asked for.
+
+    It is of the class in C, whose methods a fork need not have pages of Python code for.
+    """
+    return socket.SocketType(socket.AF_UNIX, socket.SOCK_STREAM, 0, descriptor)
 
 
 def listen(path: str) -> socket.socket:

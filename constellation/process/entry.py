@@ -12,7 +12,7 @@ import sys
 from io import TextIOWrapper
 from typing import TextIO
 
-from constellation.process import leave, system
+from constellation.process import holes, leave, system
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 
@@ -38,6 +38,7 @@ def prepare() -> None:
     _kept.append(sys.__stdin__)
     sys.stdin = _new_stdin(sys.__stdin__)
     sys.__stdin__ = sys.stdin  # type: ignore[misc]
+    holes.fill()
     gc.freeze()
 
 

@@ -31,7 +31,7 @@ class Newborn:
     pid: Pid
     initial: bool
     directory: str
-    listener: socket.socket
+    listener: socket.SocketType
     control: MessageStream[ToProcess]
 
 

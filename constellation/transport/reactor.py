@@ -28,13 +28,14 @@ the lock: no wake-up is lost.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import logging
-import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Generator
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -191,8 +192,6 @@ class Reactor:
         # All guarded by the lock:
         self.lead: ThreadWaiter | None = None
         self._sleeping: list[ThreadWaiter] = []
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bool]
-        self._loops = weakref.WeakKeyDictionary()  # value: whether a flush is scheduled there
         self._awaits = 0
         self._armed = True
         self._led_at = 0.0  # when the last lead left
@@ -201,8 +200,8 @@ class Reactor:
         self._more = False
         self._io_due = 0.0  # when the I/O thread will look at the timers by itself
         self._stopping = False
-        self._pid = os.getpid()
-        self._thread = threading.Thread(target=self._run, name="constellation-io", daemon=True)
+        self._started = False
+        self._running = threading.Lock()  # by the I/O thread
 
     def watch(self, fd: int) -> None:
         """Add a descriptor whose input the service handles."""
@@ -213,8 +212,14 @@ class Reactor:
         self._inner.remove(fd)
 
     def start(self) -> None:
-        """Start the I/O thread."""
-        self._thread.start()
+        """Start the I/O thread.
+
+        Without the objects of `threading`: nobody needs them, and each process would make them
+        with pages of its own, and wait until the thread has said that it runs.
+        """
+        self._running.acquire()
+        self._started = True
+        _thread.start_new_thread(self._run, ())
 
     def stop(self) -> None:
         """End the I/O thread, and close what the reactor opened.
@@ -224,8 +229,8 @@ class Reactor:
         with self.lock:
             self._stopping = True
             self._io_wakeup.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        if self._started:
+            self._running.acquire()
         # For good: who waits for it stays there too.
         self.lock.acquire()
         self.lock = ClosedLock()
@@ -276,6 +281,7 @@ class Reactor:
         while True:
             with self.lock:
                 if self._stopping:
+                    self._running.release()
                     return
                 try:
                     if not self._leave_to_loops(woken):
@@ -460,6 +466,11 @@ class Reactor:
                     self.set_timer(now + _LEAD_GRACE)
             if not done:
                 operation._abandon()
+
+    @cached_property
+    def _loops(self) -> weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bool]:
+        """The loops that have the descriptors, and whether a flush is scheduled there."""
+        return weakref.WeakKeyDictionary()
 
     def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
         if loop not in self._loops:

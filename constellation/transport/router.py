@@ -60,7 +60,7 @@ class Router:
         listener: A bound and listening socket, taken over; None: the router does not listen.
     """
 
-    def __init__(self, key: bytes, endpoint: str, listener: socket.socket | None) -> None:
+    def __init__(self, key: bytes, endpoint: str, listener: socket.SocketType | None) -> None:
         self._context = zmq.Context(io_threads=1)
         self._context.set(_MAX_SOCKETS, 64)
         # Not by the context, which does more than make it: each process makes one as it starts.

@@ -102,7 +102,7 @@ class Transport:
     def __init__(
         self,
         pid: Pid,
-        listener: socket.socket | None,
+        listener: socket.SocketType | None,
         control: MessageStream[ToProcess],
         *,
         inlet: Callable[[Peer, str], Inlet],
