@@ -22,7 +22,7 @@ from constellation.errors import SerializationError
 if TYPE_CHECKING:
     from constellation.channel.byvalue import ImageRecord
 
-__all__ = ["Decoder", "Undecodable"]
+__all__ = ["Decoder", "Undecodable", "undecodable"]
 
 _STEP = 1 << 20
 
@@ -58,6 +58,16 @@ class Undecodable:
         self.error = error
 
 
+def undecodable(parts: list[Buffer], count: int, error: SerializationError) -> list[Undecodable]:
+    """What a message that cannot be decoded brings: the same error for each of its values.
+
+    Each value has a part or a byte at least. A message that says it has more of them is wrong in
+    that too, and is not to take the memory that so many errors need; one it brings in any case.
+    """
+    most = len(parts) + sum(map(len, parts))
+    return [Undecodable(error)] * max(1, min(count, most))
+
+
 class Decoder:
     """Makes values of messages.
 
@@ -81,7 +91,7 @@ class Decoder:
         except Exception as error:  # noqa: BLE001 - not what an Encoder makes: told to the receiver
             malformed = SerializationError("", f"a malformed message of codec {codec!r}: {error}")
             malformed.__cause__ = error
-            return [Undecodable(malformed) for _ in range(count)]
+            return undecodable(parts, count, malformed)
         return [_attempt(self._load, *value) for value in values]
 
     def _decode_each(

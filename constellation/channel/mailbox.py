@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from constellation.channel.decoder import Undecodable
+from constellation.channel.decoder import undecodable
 from constellation.channel.layout import references
 from constellation.errors import SerializationError
 from constellation.transport.memory import Gone
@@ -161,7 +161,7 @@ class Mailbox:
             message = Message(event.stream, parts, event.count, event.weight)
             if failure:
                 error = SerializationError("", failure)
-                message.values = deque(Undecodable(error) for _ in range(event.count))
+                message.values = deque(undecodable(parts, event.count, error))
             self._last = event
             self.items.append(message)
             event.parts = []  # the message has them; the event is only remembered

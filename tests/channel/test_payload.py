@@ -332,13 +332,22 @@ def test_data_that_cannot_be_decoded(codec: str) -> None:
 
 @pytest.mark.parametrize("codec", [*CODECS, "unknown"])
 @given(st.lists(st.binary(max_size=30), max_size=4), st.integers(1, 5))
-def test_any_parts_give_as_many_values_as_announced(
+def test_any_parts_give_as_many_values_as_announced_and_possible(
     codec: str, parts: list[bytes], count: int
 ) -> None:
     if codec == "pickle":
         # Random bytes may be a pickle of anything; only what is around pickles is of interest here.
         parts = [part.replace(b".", b"") for part in parts]
-    assert len(Decoder(None).decode(list(parts), count, codec)) == count
+    most = len(parts) + sum(map(len, parts))
+    assert len(Decoder(None).decode(list(parts), count, codec)) == max(1, min(count, most))
+
+
+@pytest.mark.parametrize("codec", [*CODECS, "unknown"])
+@pytest.mark.parametrize("parts", [[], [b""], [b"\5abc"], [b"\1", b"a"], [bytes(30), bytes(5)]])
+def test_a_message_that_announces_more_than_it_can_hold(codec: str, parts: list[bytes]) -> None:
+    received = Decoder(None).decode(list(parts), 2**32 - 1, codec)
+    assert 1 <= len(received) <= 40
+    assert all(type(each) is Undecodable for each in received)
 
 
 def test_a_malformed_message_says_so() -> None:
