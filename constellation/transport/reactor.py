@@ -201,7 +201,8 @@ class Reactor:
         self._io_due = 0.0  # when the I/O thread will look at the timers by itself
         self._stopping = False
         self._started = False
-        self._running = threading.Lock()  # by the I/O thread
+        self._ended = threading.Lock()  # free when the I/O thread has come to its end
+        self._ended.acquire()
 
     def watch(self, fd: int) -> None:
         """Add a descriptor whose input the service handles."""
@@ -217,9 +218,13 @@ class Reactor:
         Without the objects of `threading`: nobody needs them, and each process would make them
         with pages of its own, and wait until the thread has said that it runs.
         """
-        self._running.acquire()
-        self._started = True
-        _thread.start_new_thread(self._run, ())
+        try:
+            # Together, as far as signal handlers can tell: nothing comes between the two.
+            self._started = True
+            _thread.start_new_thread(self._run, ())
+        except RuntimeError:  # the system has no more threads
+            self._started = False
+            raise
 
     def stop(self) -> None:
         """End the I/O thread, and close what the reactor opened.
@@ -230,7 +235,7 @@ class Reactor:
             self._stopping = True
             self._io_wakeup.set()
         if self._started:
-            self._running.acquire()
+            self._ended.acquire()
         # For good: who waits for it stays there too.
         self.lock.acquire()
         self.lock = ClosedLock()
@@ -277,11 +282,16 @@ class Reactor:
     # -- the I/O thread
 
     def _run(self) -> None:
+        try:
+            self._serve_until_stopped()
+        finally:
+            self._ended.release()
+
+    def _serve_until_stopped(self) -> None:
         woken = False  # by input
         while True:
             with self.lock:
                 if self._stopping:
-                    self._running.release()
                     return
                 try:
                     if not self._leave_to_loops(woken):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import signal
 import socket
+import sys
 import threading
 import time
 from collections import deque
@@ -286,3 +289,67 @@ def test_no_timeout_is_too_long(service: Service) -> None:
 def test_a_fork_is_told_so() -> None:
     with pytest.raises(RuntimeError, match="was forked from a constellation process"), ForkedLock():
         pass
+
+
+# -- The I/O thread starts and ends ---------------------------------------------------------------
+
+
+def test_a_reactor_whose_thread_could_not_be_started_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("_thread.start_new_thread", refuse)
+    reactor = Service().reactor
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        reactor.start()
+    reactor.stop()
+
+
+def test_a_reactor_whose_thread_has_died_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: told.append(str(args.exc_value)))
+
+    calls: list[None] = []
+
+    def broken() -> float | None:
+        calls.append(None)
+        if len(calls) == 2:  # where nothing is caught any more
+            raise ValueError("a defect")
+        return None
+
+    reactor = Reactor(lambda ready: False, lambda: None, broken)
+    reactor.start()
+    eventually(lambda: told)
+    reactor.stop()
+    assert told == ["a defect"]
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_reactor_whose_start_was_interrupted_stops() -> None:
+    armed = False
+
+    def interrupt(*_: object) -> None:
+        if armed:  # else another thread took the signal late
+            raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    interrupted = 0
+    try:
+        for _ in range(500):
+            reactor = Service().reactor
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 60e-6))
+                reactor.start()
+                armed = False
+            except Interrupted:
+                armed = False
+                interrupted += 1
+            reactor.stop()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted
