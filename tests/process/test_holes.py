@@ -1,48 +1,75 @@
-"""Where the interpreter puts new objects, before and after its holes were filled."""
+"""Where the interpreter puts new objects, before and after its holes were filled.
+
+Each in an interpreter of its own: what is filled stays filled, and the allocator is chosen when it
+starts.
+"""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
 
+COMMON = """
+import sys
 from constellation.process import holes
 
-pytestmark = pytest.mark.skipif(
-    sys.implementation.name != "cpython" or "PYTHONMALLOC" in os.environ,
-    reason="this is about the allocator of CPython",
-)
-
-SIZES = [sys.getsizeof(b"") + length for length in (15, 63, 127, 255, 400)]
+EMPTY = sys.getsizeof(b"")
 OBJECTS = 20
 
-
-def pages(size: int) -> int:
-    """On how many pages some new objects of a size lie."""
-    made = [bytes(size - sys.getsizeof(b"")) for _ in range(OBJECTS)]
+def pages(size):  # on how many pages some new objects of a size lie
+    made = [bytes(size - EMPTY) for _ in range(OBJECTS)]
     return len({id(each) >> 12 for each in made})
 
+def filled():
+    return sum(map(sys.getsizeof, sum(holes._kept, [])))
+"""
 
-def together(size: int) -> int:
-    """On how many pages they lie at most if they lie side by side, in one pool or two."""
-    return OBJECTS * (size + 15) // 4096 + 3
+
+def interpreter(allocator: str, code: str, *args: object) -> list[int]:
+    done = subprocess.run(
+        [sys.executable, "-c", COMMON + code, *map(str, args)],
+        env={**os.environ, "PYTHONMALLOC": allocator},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return list(map(int, done.stdout.split()))
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [48, 96, 160, 288, 432, 512])
 def test_what_is_made_afterwards_lies_together(size: int) -> None:
-    many = [bytes(size - sys.getsizeof(b"")) for _ in range(200_000 // size)]
-    del many[::40]  # a hole on every other page or so
-    apart = pages(size)
-    holes.fill()
-    assert pages(size) <= together(size)
-    del many
-    assert apart > together(size), "there were no holes to fill"
+    code = """
+size = int(sys.argv[1])
+many = [bytes(size - EMPTY) for _ in range(200_000 // size)]
+del many[::40]  # a hole on every other page or so
+print(pages(size))
+many = [bytes(size - EMPTY) for _ in range(200_000 // size)]
+del many[::40]
+holes.fill()
+print(pages(size))
+"""
+    before, after = interpreter("pymalloc", code, size)
+    side_by_side = 20 * size // 4096 + 3  # in two pools at most
+    assert after <= side_by_side < before
 
 
-def test_filling_goes_on_only_for_so_long() -> None:
-    many = [bytes(15) for _ in range(500_000)]
-    del many[::2]
-    before = len(holes._kept)
-    holes.fill()
-    assert sum(map(sys.getsizeof, holes._kept[before])) < 2 << 20
+def test_so_many_holes_are_left_alone() -> None:
+    code = """
+many = [bytes(48 - EMPTY) for _ in range(500_000)]
+del many[::2]
+holes.fill()
+print(filled())
+"""
+    (filled,) = interpreter("pymalloc", code)
+    assert filled < 2 << 20
+
+
+@pytest.mark.parametrize("allocator", ["malloc", "pymalloc_debug"])
+def test_nothing_is_wasted_where_the_allocator_is_another(allocator: str) -> None:
+    (filled,) = interpreter(allocator, "holes.fill(); print(filled())")
+    assert filled < 2 << 20
