@@ -29,7 +29,8 @@ class Box:
         self.inside.setblocking(False)
         self.values: deque[int] = deque()
         self.waiters: list[Waiter] = []
-        service.boxes[self.inside.fileno()] = self
+        with service.reactor.lock:  # the I/O thread may be serving
+            service.boxes[self.inside.fileno()] = self
         service.reactor.watch(self.inside.fileno())
 
     def put(self, value: int) -> None:
