@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from constellation.channel.mailbox import Closed
 from constellation.errors import ChannelClosed, ProcessExited
 from constellation.exit_status import ExitStatus
 from constellation.transport import leaving
@@ -160,6 +161,10 @@ def test_what_an_ended_peer_sent_keeps_it(sides: Sides) -> None:
     one.sender(other, name="a").send(5).block()
     gc.collect()
     eventually(lambda: one.pid.key in other.transport.peers)
+    peer = other.transport.peers[one.pid.key]
+    # One lives, and what it sends after the end of it is dropped.
+    inlets = peer.inlets
+    eventually(lambda: "a" in inlets and any(type(each) is Closed for each in [*inlets["a"].items]))
     other.hears_of(one, KILLED)
     eventually(lambda: other.transport.peers[one.pid.key].ended)
     with other.receiver(one, name="a") as receiver:
