@@ -12,13 +12,13 @@ the holder of `guard`, and to whoever takes them with the atomic `popleft`.
 from __future__ import annotations
 
 import struct
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from constellation.channel.decoder import undecodable
 from constellation.channel.layout import references
 from constellation.errors import SerializationError
+from constellation.transport.lock import Lock
 from constellation.transport.memory import Gone
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Mailbox:
         self._pickles = False  # what arrives now is of codec `pickle`
         self._cut = False  # something was lost: what comes after it is dropped
         self._last: object = None  # the event that was put in last
-        self.guard: Any = threading.Lock()
+        self.guard: Any = Lock()
         self.waiters: list[Waiter] = []
 
     def put_back(self, value: object) -> None:

@@ -4,8 +4,9 @@ A value is pickled at the call. It leaves at once while the stream is idle; whil
 than frames can go they share a frame, which leaves when it is big enough, when its thread is about
 to block, or after a moment.
 
-Two locks, taken in this order: `guard` for the batch, and the transport's for the stream. The
-transport, which holds its own, only tries the guard.
+Two locks, taken in this order: `guard` for the batch, and the transport's for the stream. Whoever
+holds the transport's only tries the guard: the transport, and what interrupts a thread in there.
+Of the other places where a handler or finalizer may have come, `_inside` tells.
 
 =========  ================================================================================
 clear      a handle is open, nobody waits for room, the peer lives: `put` takes the value
@@ -17,12 +18,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from constellation.channel.payload import Encoder
 from constellation.errors import ChannelError, ProcessExited
+from constellation.transport.lock import Trying, refuse
 from constellation.transport.memory import Lent
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from constellation.wire.frames import Buffer
 
 __all__ = ["VALUE_WEIGHT", "Outlet", "Packed", "Waiting"]
+
+T = TypeVar("T")
 
 VALUE_WEIGHT = 32
 """Bytes of the window that a value takes besides its own: what it costs in memory."""
@@ -76,6 +81,7 @@ class Outlet:
         "_clear",
         "_context",
         "_encoder",
+        "_entry",
         "_flushed_at",
         "_guard",
         "_inside",
@@ -97,6 +103,7 @@ class Outlet:
         self._transport = context.transport
         self._peer = peer
         self._guard: Any = threading.RLock()
+        self._entry = Trying(self._guard)
         self._clear = False
         self._waiting: deque[Waiting] = deque()
         self.codec = "pickle"
@@ -105,7 +112,7 @@ class Outlet:
         self._limit = 0  # what the batch may weigh
         self._calm = 0  # up to what weight nothing needs to be considered
         self._pace = 0  # so many values may come until the clock is looked at again
-        self._inside = False  # a value is being put
+        self._inside = False  # somebody is at it
         self._last = -1  # while the batch is handed over, the last record before it
         self._flushed_at = 0.0
         self._interval = _IDLE
@@ -128,20 +135,32 @@ class Outlet:
 
         Raises:
             SerializationError: It cannot be encoded.
+            RuntimeError: The calling thread was interrupted where it must not be added.
         """
-        with self._guard:
-            if self._inside:
-                raise RuntimeError("a signal handler cannot send on a Sender that is sending")
-            if self._clear:
-                try:
-                    self._inside = True
-                    batched = self._batched + self._encoder.add(value) + VALUE_WEIGHT
-                    if batched > self._calm:
-                        return self._consider(batched)
-                    self._batched = batched
-                    return None
-                finally:
-                    self._inside = False
+        got = True
+        try:
+            with self._entry as free:
+                if not free:
+                    got = False
+                    self._await_guard()
+                    got = True
+                if self._inside:
+                    refuse()
+                if self._clear:
+                    try:
+                        self._inside = True
+                        batched = self._batched + self._encoder.add(value) + VALUE_WEIGHT
+                        if batched > self._calm:
+                            return self._consider(batched)
+                        self._batched = batched
+                        return None
+                    finally:
+                        self._inside = False
+        except RuntimeError as error:
+            if got:
+                raise
+            # What was raised without the guard; `with` has failed to release it after that.
+            raise (error.__context__ or error) from None
         encoder = self._encoder_of(self.codec)
         size = encoder.add(value)
         return encoder.take()[0], size + VALUE_WEIGHT
@@ -153,45 +172,15 @@ class Outlet:
             ChannelError: The handle was closed.
             ProcessExited: The peer is gone.
         """
-        with self._guard, self._transport.lock:
-            try:
-                self._check()
-            except ChannelError:
-                self._leave(waiting)
-                raise
-            queue = self._waiting
-            first = not queue or queue[0] is waiting
-            assert waiting.packed is not None
-            parts, weight = waiting.packed
-            self._push()
-            if first and self.outbound.fits(weight):
-                self._mark_sent(parts)
-                self.outbound.push(parts, 1, weight)
-                self._leave(waiting)
-                self._refresh()
-                self._transport.transmit(self._peer)
-                return True
-            if not waiting.queued:
-                waiting.queued = True
-                queue.append(waiting)
-            self._clear = False
-            self._peer.link.await_room(self.outbound)
-            self._transport.transmit(self._peer)
-            return False
+        return self._alone(partial(self._admit, waiting))
 
     def withdraw(self, waiting: Waiting) -> None:
         """A send gives up waiting."""
-        with self._guard, self._transport.lock:
-            self._leave(waiting)
-            self._refresh()
+        self._alone(partial(self._withdraw, waiting))
 
     def flush_all(self) -> int:
         """Send the batch and ask for a receipt. Gives the number of the last record."""
-        with self._guard, self._transport.lock:
-            self._push()
-            self._peer.link.request_receipt()
-            self._transport.transmit(self._peer)
-            return self.outbound.last
+        return self._alone(self._flush_all)
 
     def delivered(self, number: int) -> bool:
         """Whether the peer has received up to this record.
@@ -210,20 +199,20 @@ class Outlet:
         """The handle is closed, by its user or by the file that was made of it."""
         if self._transport.closed:
             return  # with the process
-        with self._guard, self._transport.lock:
+        if self._interrupted():
+            self._transport.defer(partial(self.close_deferred, owner, dropped=by_file))
+        else:
             # A file is closed by its finalizer too.
-            self._close(owner, tell=not (by_file and self._transport.failed))
+            tell = not (by_file and self._transport.failed)
+            self._alone(partial(self._close, owner, tell=tell))
 
-    def close_deferred(self, owner: object) -> bool:
-        """The handle was dropped. The transport's lock is held. Whether it could be done."""
-        guard = self._guard
-        try:
-            if not guard.acquire(blocking=False):
-                return False
-            self._close(owner, tell=not self._transport.failed)
-        finally:
-            _let_go(guard)
-        return True
+    def close_deferred(self, owner: object, *, dropped: bool = True) -> bool:
+        """The handle was dropped, or was closed where that had to be put off.
+
+        The transport's lock is held. Says whether it could be done.
+        """
+        tell = not (dropped and self._transport.failed)
+        return self._attempted(partial(self._close, owner, tell=tell))
 
     # -- for the transport, which holds its lock
 
@@ -234,14 +223,7 @@ class Outlet:
 
     def flush(self) -> bool:
         """Hand the batch to the stream; False if a thread is writing to it right now."""
-        guard = self._guard
-        try:
-            if not guard.acquire(blocking=False):
-                return False
-            self._push()
-        finally:
-            _let_go(guard)
-        return True
+        return self._attempted(self._push)
 
     def room(self) -> None:
         """The window has grown."""
@@ -271,9 +253,95 @@ class Outlet:
     def forked(self) -> None:
         """This is a fork of the process: sends go the way where they are refused."""
         self._guard = threading.RLock()
+        self._entry = Trying(self._guard)
         self._clear = self._inside = False
 
+    # -- who may come in
+
+    def _alone(self, action: Callable[[], T]) -> T:
+        """Do something with both locks.
+
+        Raises:
+            RuntimeError: The calling thread was interrupted in the middle of something.
+        """
+        if self._transport.lock.held():
+            refuse()  # before the guard: who has that may wait for this lock
+        with self._guard, self._transport.lock:
+            if self._inside:
+                refuse()
+            try:
+                self._inside = True
+                return action()
+            finally:
+                self._inside = False
+
+    def _attempted(self, action: Callable[[], None]) -> bool:
+        """Do something if nobody is in here. The transport's lock is held."""
+        guard = self._guard
+        try:
+            if not guard.acquire(blocking=False) or self._inside:
+                return False
+            try:
+                self._inside = True
+                action()
+            finally:
+                self._inside = False
+        finally:
+            _let_go(guard)
+        return True
+
+    def _await_guard(self) -> None:
+        """Wait for the guard, which another thread has."""
+        if self._transport.lock.held():
+            refuse()
+        self._guard.acquire()
+
+    def _interrupted(self) -> bool:
+        """Whether the calling thread was interrupted in the middle of something."""
+        return self._transport.lock.held() or (self._inside and self._guard._is_owned())
+
     # -- guard and transport's lock held
+
+    def _admit(self, waiting: Waiting) -> bool:
+        try:
+            self._check()
+        except ChannelError:
+            self._leave(waiting)
+            raise
+        queue = self._waiting
+        first = not queue or queue[0] is waiting
+        assert waiting.packed is not None
+        parts, weight = waiting.packed
+        self._push()
+        if first and self.outbound.fits(weight):
+            self._mark_sent(parts)
+            self.outbound.push(parts, 1, weight)
+            self._leave(waiting)
+            self._refresh()
+            self._transport.transmit(self._peer)
+            return True
+        if not waiting.queued:
+            waiting.queued = True
+            queue.append(waiting)
+        self._clear = False
+        self._peer.link.await_room(self.outbound)
+        self._transport.transmit(self._peer)
+        return False
+
+    def _withdraw(self, waiting: Waiting) -> None:
+        self._leave(waiting)
+        self._refresh()
+
+    def _flush_all(self) -> int:
+        self._push()
+        self._peer.link.request_receipt()
+        self._transport.transmit(self._peer)
+        return self.outbound.last
+
+    def _send_batch(self) -> None:
+        self._push()
+        self._transport.flushed(self)
+        self._transport.transmit(self._peer)
 
     def _check(self) -> None:
         if self.owner is None:
@@ -371,15 +439,19 @@ class Outlet:
         first = not self._batched
         self._batched = batched
         now = monotonic()
-        if batched >= _BATCH or now - self._flushed_at > self._interval:
-            with self._transport.lock:
-                self._push()
-                self._transport.flushed(self)
-                self._transport.transmit(self._peer)
-            return None
-        if first:
-            with self._transport.lock:
-                self._transport.flush_later(self, self._peer)
+        leaves = batched >= _BATCH or now - self._flushed_at > self._interval
+        if leaves or first:
+            if self._transport.lock.held():
+                # It cannot leave in the middle of what this thread was interrupted at.
+                self._transport.defer(partial(self._attempted, self._send_batch))
+            else:
+                with self._transport.lock:
+                    if leaves:
+                        self._send_batch()
+                    else:
+                        self._transport.flush_later(self, self._peer)
+            if leaves:
+                return None
         # Where values come fast, the clock is not looked at for each of them.
         ahead = batched + self._pace * (batched // self._encoder.count)
         self._calm = min(ahead, self._limit, _BATCH - 1)

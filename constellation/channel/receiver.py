@@ -6,6 +6,7 @@ import io
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from constellation.channel import context
@@ -22,11 +23,13 @@ from constellation.errors import (
     WouldBlock,
 )
 from constellation.operation import Operation, Waiter, Waits
+from constellation.transport.lock import refuse
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from constellation.pid import Pid
+    from constellation.transport.transport import Transport
 
 __all__ = ["Receiver"]
 
@@ -141,11 +144,15 @@ class Receiver(Generic[T_co]):
         """Close the channel's end. What was not received stays for the next Receiver."""
         self._closed = True
         self._values = _NOTHING
-        if self._transport.closed:
+        transport = self._transport
+        if transport.closed:
             return  # with the process
-        with self._transport.lock:
-            _release(self._mailbox, self._token)
-            self._transport.released(self._mailbox.peer)
+        if transport.lock.held():
+            # A handler or a finalizer has interrupted this thread.
+            transport.defer(partial(_release, transport, self._mailbox, self._token))
+            return
+        with transport.lock:
+            _release(transport, self._mailbox, self._token)
 
     def __enter__(self) -> Receiver[T_co]:
         return self
@@ -172,14 +179,9 @@ class Receiver(Generic[T_co]):
     def __del__(self) -> None:
         mailbox = getattr(self, "_mailbox", None)  # none if the constructor raised
         if mailbox is not None and mailbox.owner is self._token:
-            token, transport = self._token, self._transport
-
-            def close() -> bool:
-                _release(mailbox, token)
-                transport.released(mailbox.peer)
-                return True
-
-            transport.defer(close)
+            transport = self._transport
+            if not transport.closed:  # at the end of the interpreter no global is left
+                transport.defer(partial(_release, transport, mailbox, self._token))
 
     def __repr__(self) -> str:
         named = f" {self._name!r}" if self._name else ""
@@ -195,6 +197,8 @@ class Receiver(Generic[T_co]):
         mailbox = self._mailbox
         if not (mailbox.items or mailbox.over or self._closed or self._finished):
             return None
+        if self._transport.lock.held():
+            refuse()  # before the guard: who has that may wait for this lock
         with mailbox.guard:
             if self._values:
                 return self._values  # another thread was here
@@ -295,11 +299,13 @@ class _Values(Generic[T_co]):
             raise StopAsyncIteration from None
 
 
-def _release(mailbox: Mailbox, token: object) -> None:
-    """The handle with this token is closed. The lock is held."""
+def _release(transport: Transport, mailbox: Mailbox, token: object) -> bool:
+    """The handle with this token is closed. The lock is held. Says that it is done."""
     if mailbox.owner is token:
         mailbox.owner = None
         mailbox.wake()
+    transport.released(mailbox.peer)
+    return True
 
 
 class _Recv(Operation[T_co]):

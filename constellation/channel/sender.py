@@ -14,7 +14,7 @@ from constellation.channel.outlet import Outlet, Packed
 from constellation.channel.types import Typed
 from constellation.errors import ChannelError, WouldBlock
 from constellation.operation import Operation, Waiter, Waits
-from constellation.transport.reactor import stay_at_exit
+from constellation.transport.lock import stay_at_exit
 
 if TYPE_CHECKING:
     import asyncio

@@ -164,6 +164,8 @@ class _Spawn(Operation["Pid"]):
         self._waiter = None
 
     def _abandon(self) -> None:
+        if not self._request:
+            return  # it was not begun
         transport = self._context.transport
         with transport.lock:
             if transport.spawns.pop(self._request, None) is not None:

@@ -227,6 +227,8 @@ class Memory:
 
     def lend(self, peer: Peer, data: memoryview) -> Lent | None:
         """Copy a buffer to where the peer can map it; None if it cannot. Takes the lock."""
+        if self._transport.lock.held():
+            return None  # a handler or a finalizer sends
         with self._transport.lock:
             if not peer.lends or peer.ended:
                 if peer.lends is None:

@@ -32,22 +32,23 @@ import _thread
 import contextlib
 import logging
 import threading
-import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Collection, Generator
-from functools import cached_property
+from functools import cached_property, partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from constellation.deadline import Deadline
 from constellation.operation import Operation
 from constellation.transport.descriptors import Poller, Wakeup
+from constellation.transport.lock import ClosedLock, ForkedLock, Lock, stay_at_exit
 from constellation.transport.spinning import Spinning
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Reactor", "stay_at_exit"]
+__all__ = ["Reactor"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,13 +67,16 @@ its input; and since when there was no lead for the I/O thread to look at that a
 class ThreadWaiter:
     """A thread blocked in an operation."""
 
-    __slots__ = ("_gate", "_reactor", "ident", "notified")
+    __slots__ = ("_gate", "_reactor", "beneath", "ident", "notified", "over")
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._gate: threading.Lock | None = None  # reactor lock; made when the thread must sleep
         self.ident = _get_ident()
         self.notified = False
+        self.over = False  # it waits no more, or is about to leave
+        # The lead in the same thread, which a signal handler has interrupted that waits itself.
+        self.beneath: ThreadWaiter | None = None
 
     def notify(self) -> None:
         """Wake the thread. The lock is held."""
@@ -130,36 +134,6 @@ class LoopWaiter:
             self.future.set_result(None)
 
 
-class ForkedLock:
-    """Stands in for the lock in a forked child, where nothing of the transport may be touched."""
-
-    def __enter__(self) -> NoReturn:
-        raise RuntimeError(
-            "this process was forked from a constellation process by os.fork() or multiprocessing; "
-            "channels and spawn() work only in the process that made them: use spawn() instead"
-        )
-
-    def __exit__(self, *exc: object) -> None:
-        """Never entered, so never left."""
-
-
-class ClosedLock:
-    """Stands in for the lock when the process has left its channels."""
-
-    def __enter__(self) -> NoReturn:
-        stay_at_exit()
-        raise RuntimeError("this process is leaving: its channels are closed")
-
-    def __exit__(self, *exc: object) -> None:
-        """Never entered, so never left."""
-
-
-def stay_at_exit() -> None:
-    """Have a daemon thread stay here, while the process leaves; the main thread goes on."""
-    while threading.current_thread() is not threading.main_thread():
-        time.sleep(_LONGEST)  # it waits for nothing: the process ends under it
-
-
 class Reactor:
     """Waits for the transport; see the module's text.
 
@@ -177,7 +151,7 @@ class Reactor:
         flush: Callable[[], None],
         next_timer: Callable[[], float | None],
     ) -> None:
-        self.lock: Any = threading.Lock()
+        self.lock: Any = Lock()
         self._service = service
         self._flush = flush
         self._next_timer = next_timer
@@ -200,6 +174,7 @@ class Reactor:
         self._more = False
         self._io_due = 0.0  # when the I/O thread will look at the timers by itself
         self._stopping = False
+        self._put_off: deque[Callable[[], None]] = deque()  # for the I/O thread
         self._started = False
         self._ended = threading.Lock()  # free when the I/O thread has come to its end
         self._ended.acquire()
@@ -237,7 +212,7 @@ class Reactor:
         if self._started:
             self._ended.acquire()
         # For good: who waits for it stays there too.
-        self.lock.acquire()
+        self.lock.__enter__()
         self.lock = ClosedLock()
         for closable in (self._outer, self._inner, self._lead_wakeup, self._io_wakeup):
             closable.close()
@@ -273,6 +248,11 @@ class Reactor:
         """Have the I/O thread service the transport. From anywhere, without the lock."""
         self._io_wakeup.set()
 
+    def put_off(self, action: Callable[[], None]) -> None:
+        """Have the I/O thread do something, without the lock. From anywhere, without the lock."""
+        self._put_off.append(action)
+        self._io_wakeup.set()
+
     def set_timer(self, when: float) -> None:
         """See that the service is called by ``when``. The lock is held."""
         if when < self._io_due:
@@ -290,6 +270,8 @@ class Reactor:
     def _serve_until_stopped(self) -> None:
         woken = False  # by input
         while True:
+            while self._put_off:
+                self._put_off.popleft()()
             with self.lock:
                 if self._stopping:
                     return
@@ -359,6 +341,7 @@ class Reactor:
                     return done
                 maybe = True
         finally:
+            waiter.over = True
             with self.lock:
                 operation._delist(waiter)
                 self._gone(waiter)
@@ -373,7 +356,7 @@ class Reactor:
                 self._lead_left()
         elif self.lead is waiter:
             self._more = True  # what it was about to do
-            self._lead_left()
+            self._lead_left(waiter)
 
     def _wait(self, waiter: ThreadWaiter, deadline: Deadline) -> bool:
         """Wait until notified (True) or until the deadline passed (False)."""
@@ -383,16 +366,13 @@ class Reactor:
                 self._flush()
                 if waiter.notified:
                     return True
-                # A lead of the same thread is one that an interrupt kept from leaving.
-                leads = self.lead is None or self.lead.ident == waiter.ident
+                lead = self.lead
                 gate: threading.Lock | None = None
-                if leads:
-                    self.lead = waiter
-                    if self._armed:
-                        self._arm(0.0)
+                if lead is None or lead.over or lead.ident == waiter.ident:
+                    self._take_lead(waiter)
                 else:
                     gate = waiter.close_gate()
-                    self._sleeping.append(waiter)
+                    self._sleeping.insert(self._place_of(waiter), waiter)
             if gate is None:
                 self._wait_leading(waiter, deadline)
             else:
@@ -400,6 +380,23 @@ class Reactor:
             if waiter.notified:
                 return True
         return False
+
+    def _take_lead(self, waiter: ThreadWaiter) -> None:
+        lead = self.lead
+        if lead is not waiter:
+            # One that is over is one that an interrupt kept from leaving.
+            waiter.beneath = None if lead is None or lead.over else lead
+        self.lead = waiter
+        if self._armed:
+            self._arm(0.0)
+
+    def _place_of(self, waiter: ThreadWaiter) -> int:
+        """Its place among those who sleep.
+
+        Before what it has interrupted in its own thread, which could not take the lead before it.
+        """
+        idents = [each.ident for each in self._sleeping]
+        return idents.index(waiter.ident) if waiter.ident in idents else len(idents)
 
     def _wait_leading(self, waiter: ThreadWaiter, deadline: Deadline) -> None:
         limit = deadline.at
@@ -420,12 +417,15 @@ class Reactor:
             raise
         finally:
             with self.lock:
-                self._lead_left()
+                self._lead_left(waiter)
 
-    def _lead_left(self) -> None:
+    def _lead_left(self, waiter: ThreadWaiter | None = None) -> None:
         """Nobody waits on the descriptors: have the next one do it. The lock is held."""
-        self.lead = None
-        if self._sleeping:
+        self.lead = None if waiter is None else waiter.beneath
+        if self.lead is not None:
+            # It waits on the descriptors, and may have what it waits for, or input left to take.
+            self.wake_lead()
+        elif self._sleeping:
             self._sleeping[0].open_gate()
         else:
             now = self._led_at = monotonic()
@@ -468,14 +468,21 @@ class Reactor:
                     self._flush_soon(loop)
                     yield from waiter.future
         finally:
-            with self.lock:
-                operation._delist(waiter)
-                self._awaits -= 1
-                if not self._awaits:
-                    now = self._led_at = monotonic()
-                    self.set_timer(now + _LEAD_GRACE)
-            if not done:
-                operation._abandon()
+            if self.lock.held():
+                # A task that is dropped is ended by its finalizer, which runs anywhere.
+                self.put_off(partial(self._end_await, operation, waiter, done))
+            else:
+                self._end_await(operation, waiter, done)
+
+    def _end_await(self, operation: Operation[Any], waiter: LoopWaiter, done: bool) -> None:
+        with self.lock:
+            operation._delist(waiter)
+            self._awaits -= 1
+            if not self._awaits:
+                now = self._led_at = monotonic()
+                self.set_timer(now + _LEAD_GRACE)
+        if not done:
+            operation._abandon()
 
     @cached_property
     def _loops(self) -> weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bool]:

@@ -194,6 +194,10 @@ class Transport:
     def flush_later(self, outlet: Outlet, peer: Peer) -> None:
         """See that the outlet's batch leaves soon, whatever its thread does next."""
         self._unflushed[outlet] = peer
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """See that a thread which is writing to a batch does not have it, or its end, wait long."""
         if self._flush_at is None:
             self._flush_at = monotonic() + FLUSH_AFTER
             self.reactor.set_timer(self._flush_at)
@@ -234,6 +238,8 @@ class Transport:
             action = self._deferred.popleft()
             if not action():
                 self._deferred.append(action)
+        if self._deferred:
+            self._look_soon()
 
     def fail(self) -> None:
         """This process ends by an uncaught exception, whose frames are still held.
@@ -463,9 +469,7 @@ class Transport:
                 self._unflushed.pop(outlet, None)
                 self._ready.add(peer)
         if self._unflushed:
-            # A thread is writing to a batch right now; look again soon.
-            self._flush_at = monotonic() + FLUSH_AFTER
-            self.reactor.set_timer(self._flush_at)
+            self._look_soon()  # a thread is writing to a batch right now
         self._pump()
 
     # -- timers

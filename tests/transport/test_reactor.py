@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from constellation.operation import Operation, Waiter, select
-from constellation.transport.reactor import ForkedLock, Reactor
+from constellation.transport.lock import ForkedLock
+from constellation.transport.reactor import Reactor
 
 
 class Box:
