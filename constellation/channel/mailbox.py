@@ -11,24 +11,29 @@ the holder of `guard`, and to whoever takes them with the atomic `popleft`.
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections import deque
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from constellation.channel.decoder import undecodable
 from constellation.channel.layout import references
 from constellation.errors import SerializationError
 from constellation.transport.lock import Lock
-from constellation.transport.memory import Gone
+from constellation.transport.negotiation import Place, Reference
 
 if TYPE_CHECKING:
     from constellation.operation import Waiter
+    from constellation.transport.memory import Memory
     from constellation.transport.peer import Peer
     from constellation.wire import events
     from constellation.wire.frames import Buffer
     from constellation.wire.stream import Inbound
 
 __all__ = ["Closed", "Mailbox", "Message", "Opened"]
+
+logger = logging.getLogger(__name__)
 
 
 class Opened:
@@ -48,9 +53,14 @@ class Closed:
 
 
 class Message:
-    """Values that came together."""
+    """Values that came together.
 
-    __slots__ = ("count", "inbound", "parts", "taken", "values", "weight")
+    Attributes:
+        missing: Which parts have not come yet, of those that were lent.
+        record: The number of the record that it came with.
+    """
+
+    __slots__ = ("count", "inbound", "missing", "parts", "record", "taken", "values", "weight")
 
     @classmethod
     def again(cls, value: object) -> Message:
@@ -63,6 +73,8 @@ class Message:
         self, inbound: Inbound | None, parts: list[Buffer], count: int, weight: int
     ) -> None:
         self.inbound = inbound
+        self.missing: set[int] | None = None
+        self.record = 0
         self.parts = parts
         self.count = count
         self.weight = weight
@@ -83,8 +95,8 @@ class Mailbox:
     """
 
     __slots__ = (
-        "_cut",
         "_last",
+        "_memory",
         "_pickles",
         "codec",
         "guard",
@@ -98,8 +110,9 @@ class Mailbox:
         "waiters",
     )
 
-    def __init__(self, peer: Peer, name: str) -> None:
+    def __init__(self, peer: Peer, name: str, memory: Memory) -> None:
         self.peer = peer
+        self._memory = memory
         self.name = name
         self.items: deque[Opened | Closed | Message] = deque()
         self.type = ""
@@ -108,7 +121,6 @@ class Mailbox:
         self.owner: object | None = None
         self.over = peer.ended
         self._pickles = False  # what arrives now is of codec `pickle`
-        self._cut = False  # something was lost: what comes after it is dropped
         self._last: object = None  # the event that was put in last
         self.guard: Any = Lock()
         self.waiters: list[Waiter] = []
@@ -153,46 +165,59 @@ class Mailbox:
 
     def arrived(self, event: events.Arrived) -> None:
         """Values have come."""
-        parts = event.parts
-        failure = self._borrow(parts) if len(parts) > 1 and self._pickles else ""
-        if self._cut:
-            return
         if event is not self._last:
+            parts = event.parts
             message = Message(event.stream, parts, event.count, event.weight)
-            if failure:
-                error = SerializationError("", failure)
-                message.values = deque(undecodable(parts, event.count, error))
+            if len(parts) > 1 and self._pickles:
+                self._borrow(message, event.record)
             self._last = event
             self.items.append(message)
             event.parts = []  # the message has them; the event is only remembered
         for waiter in self.waiters:
             waiter.notify()
 
-    def _borrow(self, parts: list[Buffer]) -> str:
-        """Put the buffers in the place of what only refers to them. Tells what is in the way."""
-        ledger = self.peer.ledger
-        failure = ""
-        for index in references(parts):
-            reference = parts[index]
-            if type(reference) is not bytes:
-                continue  # it is done
-            if ledger is None:
-                return "a reference to memory of which nothing was ever said"
-            try:
-                parts[index] = ledger.borrow(reference)
-                ledger.keep(reference)
-            except Gone:
-                # It was killed, and this is lost with it. Nothing is in order after it.
-                self._cut = True
-                return ""
-            except (OSError, struct.error) as error:
-                failure = f"cannot map what process {self.peer.pid} lends: {error}"
-                ledger.decline(reference)
-        return failure
+    def _borrow(self, message: Message, record: int) -> None:
+        """Put the buffers in the place of what only refers to them, or see to it that they come."""
+        parts, peer = message.parts, self.peer
+        assert message.inbound is not None
+        try:
+            for index in references(parts):
+                if type(parts[index]) is memoryview:
+                    continue  # it is done; what is as small as a reference comes as bytes
+                reference = Reference.unpack(parts[index])
+                if peer.ledger is None:
+                    raise ValueError("a reference to memory of which nothing was ever said")
+                place = Place(message.inbound.number, record, index)
+                try:
+                    if not self._memory.wants(peer, place):
+                        parts[index] = peer.ledger.borrow(reference)
+                        peer.ledger.keep(reference)
+                        continue
+                except OSError as error:
+                    logger.info("cannot map what process %s lends: %s", peer.pid, error)
+                message.record = record
+                message.missing = {index, *(message.missing or ())}
+                message.inbound.hold(record)
+                self._memory.want(peer, place, reference, self._came)
+        except (ValueError, struct.error) as error:
+            failure = SerializationError("", f"cannot take what process {peer.pid} lends: {error}")
+            message.values = deque(undecodable(parts, message.count, failure))
+
+    def _came(self, place: Place, data: Buffer) -> None:
+        """A buffer has come that could not be borrowed."""
+        for message in self.items:
+            if type(message) is Message and message.missing and message.record == place.record:
+                assert message.inbound is not None
+                message.parts[place.part] = data
+                message.missing.discard(place.part)
+                if not message.missing:
+                    message.inbound.release(place.record)
+                    self.wake()
+                return
 
     def closed(self, event: events.Closed) -> None:
         """The Sender was closed."""
-        if not self._cut and event is not self._last:
+        if event is not self._last:
             closed = Closed()
             self._last = event
             self.items.append(closed)
@@ -200,6 +225,9 @@ class Mailbox:
 
     def ended(self) -> None:
         """The peer is gone: nothing more comes."""
+        whole = takewhile(lambda item: not (type(item) is Message and item.missing), self.items)
+        # What is missing is lost with it, and nothing is in order after that.
+        self.items = deque(whole)
         self.over = True
         self.wake()
 

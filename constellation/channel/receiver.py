@@ -251,7 +251,7 @@ class Receiver(Generic[T_co]):
                 if item.values is None or item.values:
                     if mailbox.type != self._type and not matches(mailbox.type, self._type):
                         raise ChannelTypeError(self._type, mailbox.type)
-                    return item
+                    return None if item.missing else item
                 items.popleft()
             elif isinstance(item, Opened):
                 mailbox.type, mailbox.codec, mailbox.reader = item.type, item.codec, None

@@ -6,11 +6,16 @@ dropped. Then the block goes back to the sender's pool (see `constellation.trans
 
 - *Whether.* A process that has something large for a peer *offers* to lend it memory. The peer
   tries to open the offered ledger, which tells whether it can (it may run elsewhere, or under
-  another user), and answers. Until then, and wherever anything is short, buffers go in messages.
+  another user), and answers (`constellation.transport.negotiation`). Until then, and wherever
+  anything is short, buffers go in messages.
+- *Not after all.* A peer that cannot open a block (it has become another user, or has no descriptor
+  left) *wants* its content, and gets that in a message. Until it has it, it does not acknowledge
+  what the block belongs to, so the lender stays and keeps it; what is behind it waits. From then on
+  the lender lends nothing, until it has offered again.
 - *Values stay values.* The sender does not touch a block until it is given back. Where the receiver
   forks, what it holds becomes private to it and to the fork.
-- *Nothing is lost.* A block is opened when its message arrives, before that is acknowledged, and a
-  process leaves only when what it sent was acknowledged. Of one that was killed, what had not
+- *Nothing is lost.* A block is opened, or its content has come, before its message is acknowledged,
+  and a process leaves only when what it sent was acknowledged. Of one that was killed, what had not
   arrived is lost with it, and the stream ends before it.
 - *Nothing is left.* The kernel frees a block with its last user.
 """
@@ -22,10 +27,13 @@ import logging
 import mmap
 import os
 import struct
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from constellation.transport import negotiation
 from constellation.transport.mapping import Mapping
+from constellation.transport.negotiation import STREAM, Kind, Negotiation, Place, Reference
 from constellation.transport.pool import (
     DISCARDED,
     KEEP,
@@ -41,27 +49,17 @@ from constellation.transport.pool import (
 if TYPE_CHECKING:
     from constellation.transport.peer import Peer
     from constellation.transport.transport import Transport
-    from constellation.wire.events import Arrived, Closed, Opened
     from constellation.wire.frames import Buffer
 
-__all__ = ["STREAM", "Gone", "Ledger", "Lent", "Memory", "Negotiation"]
+__all__ = ["STREAM", "Ledger", "Lent", "Memory", "Negotiation", "Place"]
 
 logger = logging.getLogger(__name__)
-
-STREAM = "\0memory"
-"""The name of the streams that offers and answers travel on."""
-
-_ACCEPTED = b"\1"
-_REFUSED = b"\0"
-
-_reference = struct.Struct("<IIQQ")
 
 _MAPPED_MOST = 64
 """Blocks that a process has mapped at most, each with a descriptor; of more it takes a copy."""
 
-
-class Gone(Exception):
-    """The process that lent a block is gone, and the block with it."""
+_OFFER_AGAIN = 10.0
+"""Seconds after which a peer that could not map what was lent is asked whether it can now."""
 
 
 class Lent(bytes):
@@ -81,7 +79,7 @@ class Lent(bytes):
     @classmethod
     def of(cls, block: Block, size: int, pool: Pool) -> Lent:
         """The part for a buffer of `size` bytes at the start of a block."""
-        part = cls(_reference.pack(block.fd, block.index, size, block.inode))
+        part = cls(Reference(block.fd, block.index, size, block.inode).pack())
         part._pool = pool
         part.block = block
         part.size = size
@@ -122,18 +120,16 @@ class Ledger:
         self._pid = pid
         self._memory = memory
 
-    def borrow(self, reference: Buffer) -> Buffer:
+    def borrow(self, reference: Reference) -> memoryview:
         """The buffer that a part of a message stands for. It can be written to.
 
         It is given back only if `keep` was called for it: who is interrupted before it has put the
         buffer where it belongs borrows it again.
 
         Raises:
-            Gone: The peer is, and the block with it.
-            OSError: It cannot be had here.
-            struct.error: The part is no reference.
+            OSError: It cannot be had here, or the peer is gone, and the block with it.
         """
-        number, index, size, inode = _reference.unpack(reference)
+        number, index, size, inode = reference
         mapping = self._memory.mapped.get(inode)
         if mapping is None:
             fd, whole = self._open(number, size, inode)
@@ -155,46 +151,38 @@ class Ledger:
 
         return mapping.hold(released)[:size]
 
-    def decline(self, reference: Buffer) -> None:
-        """What the part stands for cannot be had here: the peer may lend the block again."""
-        if len(reference) == _reference.size:
-            _, index, _, _ = _reference.unpack(reference)
-            self._map[entry_of(index)] = RETURNED
-
-    def keep(self, reference: Buffer) -> None:
+    def keep(self, reference: Reference) -> None:
         """What the part stands for has come to where it belongs."""
-        _, index, _, inode = _reference.unpack(reference)
-        mapping = self._memory.mapped.get(inode)
+        mapping = self._memory.mapped.get(reference.inode)
         if mapping is not None and mapping.held:
             mapping.kept = True
         else:
-            self._map[entry_of(index)] = RETURNED  # it was copied
+            self.give_back(reference)  # it was copied
+
+    def give_back(self, reference: Reference) -> None:
+        """The peer may lend the block again."""
+        self._map[entry_of(reference.block)] = RETURNED
 
     def _open(self, number: int, size: int, inode: int) -> tuple[int, int]:
         """The file of a block, and its size."""
-        try:
-            fd = os.open(f"/proc/{self._pid}/fd/{number}", os.O_RDWR | os.O_CLOEXEC)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ESRCH):
-                raise Gone from None
-            raise
+        fd = os.open(f"/proc/{self._pid}/fd/{number}", os.O_RDWR | os.O_CLOEXEC)
         status = os.fstat(fd)
         if status.st_ino != inode or status.st_size < size:
             os.close(fd)
-            raise Gone  # the number of the process is another one's by now
+            # The number of the process is another one's by now.
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return fd, status.st_size
 
 
-def _read(fd: int, size: int) -> bytearray:
-    whole = bytearray(size)
+def _read(fd: int, size: int) -> memoryview:
+    view = memoryview(bytearray(size))
     try:
-        with memoryview(whole) as view:
-            done = 0
-            while done < size:
-                done += os.preadv(fd, [view[done:]], done)
+        done = 0
+        while done < size:
+            done += os.preadv(fd, [view[done:]], done)
     finally:
         os.close(fd)
-    return whole
+    return view
 
 
 class Memory:
@@ -211,6 +199,7 @@ class Memory:
         self._transport = transport
         self.pool = Pool()
         self.mapped: dict[int, Mapping] = {}
+        self._wanted: dict[tuple[Peer, Place], tuple[Ledger, Reference, Callable[..., None]]] = {}
         self.due: float | None = None
         self._trim_at: float | None = None  # what is mapped
 
@@ -230,11 +219,12 @@ class Memory:
         if self._transport.lock.held():
             return None  # a handler or a finalizer sends
         with self._transport.lock:
+            now = monotonic()
             if not peer.lends or peer.ended:
-                if peer.lends is None:
-                    self._offer(peer)
+                if now >= peer.offer_at:
+                    self._offer(peer, now)
                 return None
-            block = self.pool.take(data.nbytes, peer.pid.key, monotonic())
+            block = self.pool.take(data.nbytes, peer.pid.key, now)
             if block is None:
                 return None
             self._set_due()
@@ -267,13 +257,68 @@ class Memory:
             if mapping.held:
                 mapping.isolate()
 
-    def post(self, peer: Peer, message: bytes) -> None:
+    # -- what the peer says, and is told
+
+    def post(self, peer: Peer, *parts: Buffer, weight: int = 0) -> None:
         """Send the peer something about memory."""
         stream = peer.link.outbound(STREAM)
         if not stream.last:
             stream.open("", "raw")
-        stream.push([message], 1, len(message))
+        stream.push(list(parts), 1, weight)
         self._transport.later(peer)
+
+    def offered(self, peer: Peer, offer: bytes) -> None:
+        """The peer would lend."""
+        try:
+            peer.ledger = Ledger(offer, self)
+        except (OSError, ValueError, struct.error) as error:
+            logger.info("cannot share memory with process %s: %s", peer.pid, error)
+            self.post(peer, bytes([Kind.REFUSED]), weight=1)
+        else:
+            self.post(peer, bytes([Kind.ACCEPTED]), weight=1)
+
+    def want(
+        self, peer: Peer, place: Place, reference: Reference, use: Callable[[Place, Buffer], None]
+    ) -> None:
+        """Ask the peer for the content of a block, and have `use` called with it.
+
+        Whatever the block belongs to is held until then. May be called twice.
+        """
+        if (peer, place) not in self._wanted:
+            ledger = peer.ledger
+            assert ledger is not None
+            self._wanted[peer, place] = ledger, reference, use
+            message = negotiation.wanted(place, reference)
+            self.post(peer, message, weight=len(message))
+
+    def wants(self, peer: Peer, place: Place) -> bool:
+        """Whether that was asked for."""
+        return (peer, place) in self._wanted
+
+    def asked(self, peer: Peer, place: Place, reference: Reference) -> None:
+        """The peer cannot have what was lent."""
+        logger.info("process %s cannot map the memory that it is lent", peer.pid)
+        peer.lends = False
+        peer.offer_at = monotonic() + _OFFER_AGAIN
+        data = self.pool.content(reference.block, reference.inode, reference.size, peer.pid.key)
+        # It weighs nothing here, since it does so in the stream that it belongs to.
+        self.post(peer, negotiation.content(place), data)
+
+    def came(self, peer: Peer, place: Place, data: Buffer) -> None:
+        """The content of a block that could not be had."""
+        known = self._wanted.get((peer, place))
+        if known is not None:  # else it comes a second time
+            ledger, reference, use = known
+            use(place, data)
+            # In this order: who is interrupted gives nothing back twice.
+            del self._wanted[peer, place]
+            ledger.give_back(reference)
+
+    def forget(self, peer: Peer) -> None:
+        """The peer has ended."""
+        self.pool.forget(peer.pid.key)
+        for wanted in [wanted for wanted in self._wanted if wanted[0] is peer]:
+            del self._wanted[wanted]
 
     def close(self) -> None:
         """Give up what was lent. What was borrowed may be in use to the last."""
@@ -285,53 +330,16 @@ class Memory:
         if self.due is not None:
             self._transport.reactor.set_timer(self.due)
 
-    def _offer(self, peer: Peer) -> None:
+    def _offer(self, peer: Peer, now: float) -> None:
         peer.lends = False
+        peer.offer_at = now + _OFFER_AGAIN
         if SUPPORTED and peer.pid.endpoint.startswith("ipc:"):
             try:
                 offer = self.pool.offer()
             except OSError as error:
                 logger.warning("no memory to share with process %s: %s", peer.pid, error)
             else:
-                self.post(peer, offer)
+                self.post(peer, bytes([Kind.OFFER]) + offer, weight=len(offer))
 
     def _unmap(self, inode: int) -> None:
         self.mapped.pop(inode).close()
-
-
-class Negotiation:
-    """Where offers and answers of a peer go; an `Inlet` of the transport."""
-
-    in_use = False
-    unread = False
-
-    def __init__(self, memory: Memory, peer: Peer) -> None:
-        self._memory = memory
-        self._peer = peer
-
-    def arrived(self, event: Arrived) -> None:
-        """An offer or an answer."""
-        event.stream.consumed(event.weight)
-        message = bytes(event.parts[0])
-        if message in (_ACCEPTED, _REFUSED):
-            self._peer.lends = message == _ACCEPTED
-            return
-        try:
-            self._peer.ledger = Ledger(message, self._memory)
-        except (OSError, ValueError, struct.error) as error:
-            logger.info("cannot share memory with process %s: %s", self._peer.pid, error)
-            self._memory.post(self._peer, _REFUSED)
-        else:
-            self._memory.post(self._peer, _ACCEPTED)
-
-    def opened(self, event: Opened) -> None:
-        """Nothing to do: the stream says it all."""
-
-    def closed(self, event: Closed) -> None:
-        """Nothing to do: it stays open."""
-
-    def forked(self, lock: Any) -> None:
-        """This is a fork of the process."""
-
-    def ended(self) -> None:
-        """The peer is gone."""

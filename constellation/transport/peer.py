@@ -81,7 +81,8 @@ class Peer:
         left: It said BYE: nothing more comes, and nothing more is read.
         exit_known: The bridge has said that it exited, with `status` if that is known.
         ended: It has exited, and all that it sent was given over.
-        lends: Whether it maps what this process lends; None: it was not asked.
+        lends: Whether it maps what this process lends.
+        offer_at: From when on it may be asked whether it does.
         ledger: What it lends to this process.
     """
 
@@ -98,6 +99,7 @@ class Peer:
         "left",
         "lends",
         "link",
+        "offer_at",
         "outlets",
         "pid",
         "route",
@@ -121,7 +123,8 @@ class Peer:
         self.last_arrival = 0.0
         self.idle_since: float | None = None  # since when no handle needs it
         self.due: float | None = None  # the timer set for it
-        self.lends: bool | None = None
+        self.lends = False
+        self.offer_at = 0.0
         self.ledger: Ledger | None = None
 
     @property

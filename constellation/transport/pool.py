@@ -138,6 +138,19 @@ class Pool:
             self.due = now + KEEP
         return block
 
+    def content(self, index: int, inode: int, size: int, borrower: bytes) -> bytes:
+        """A copy of what is in a block that the borrower has.
+
+        Raises:
+            ValueError: It has no such block.
+        """
+        block = self._blocks.get(index)
+        if block is None or block.inode != inode or block.free_since is not None:
+            raise ValueError(f"no block {index} is lent")
+        if block.borrower != borrower or size > len(block.view):
+            raise ValueError(f"block {index} is another one's")
+        return bytes(block.view[:size])
+
     def trim(self, now: float) -> None:
         """Close what was free for long."""
         self._reclaim(now)

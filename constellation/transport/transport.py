@@ -105,7 +105,7 @@ class Transport:
         listener: socket.SocketType | None,
         control: MessageStream[ToProcess],
         *,
-        inlet: Callable[[Peer, str], Inlet],
+        inlet: Callable[[Peer, str, memory.Memory], Inlet],
     ) -> None:
         self.pid = pid
         self.os_pid = os.getpid()
@@ -163,12 +163,12 @@ class Transport:
         """Where what the peer sends on a name goes, made on first use."""
         inlet = peer.inlets.get(name)
         if inlet is None:
-            make = self._negotiation if name == memory.STREAM else self._make_inlet
-            inlet = peer.inlets[name] = make(peer, name)
+            if name == memory.STREAM:
+                inlet = memory.Negotiation(self.memory, peer)
+            else:
+                inlet = self._make_inlet(peer, name, self.memory)
+            peer.inlets[name] = inlet
         return inlet
-
-    def _negotiation(self, peer: Peer, name: str) -> Inlet:
-        return memory.Negotiation(self.memory, peer)
 
     def later(self, peer: Peer) -> None:
         """Send what the peer's link has to send with what is sent next."""
@@ -601,7 +601,7 @@ class Transport:
             inlet.ended()
         for outlet in list(peer.outlets.values()):
             outlet.ended()
-        self.memory.pool.forget(peer.pid.key)
+        self.memory.forget(peer)
         self._settled()
         self._forget(peer)
 

@@ -32,12 +32,17 @@ class Opened:
 
 @dataclass(slots=True)
 class Arrived:
-    """Values have arrived. Who takes them gives their weight to `Inbound.consumed`."""
+    """Values have arrived, the last of them with the record of this number.
+
+    Who takes them gives their weight to `Inbound.consumed`. Who cannot have them yet has to
+    `Inbound.hold` the record before the link is asked for its next frame.
+    """
 
     stream: Inbound
     parts: list[Buffer]
     count: int
     weight: int
+    record: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,7 +253,7 @@ class Inbound:
     Attributes:
         name: The channel's name.
         number: The stream's number, as the peer counts.
-        received: The number up to which records were received.
+        received: The number up to which records were received in order.
         taken: The weight of everything that the application has taken.
     """
 
@@ -262,6 +262,7 @@ class Inbound:
         "_asks",
         "_gap",
         "_granted",
+        "_held",
         "_link",
         "_open",
         "_parts",
@@ -283,6 +284,7 @@ class Inbound:
         self._asks = False  # the next CREDIT asks for what is lost
         self._granted = window
         self._gap = False  # something is missing, and was asked for
+        self._held: list[int] = []  # records that are not acknowledged yet, in their order
         self.name = ""
         self.number = number
         self.received = 0
@@ -297,6 +299,25 @@ class Inbound:
         self._link.acknowledge(
             self, soon=self.taken + self._window - self._granted >= self._window // 4
         )
+
+    @property
+    def acknowledged(self) -> int:
+        """The number up to which the peer is told that records were received."""
+        return self._held[0] - 1 if self._held else self.received
+
+    def hold(self, record: int) -> None:
+        """Acknowledge neither this record nor those after it, which go on to arrive.
+
+        To be called before the link is asked for its next frame after that which brought the
+        record: what was acknowledged once stays so.
+        """
+        if record not in self._held:
+            self._held = sorted([*self._held, record])
+
+    def release(self, record: int) -> None:
+        """What was missing of a held record has come: acknowledge it."""
+        self._held = [held for held in self._held if held != record]
+        self._link.acknowledge(self, soon=True)
 
     # -- for the link
 
@@ -324,7 +345,7 @@ class Inbound:
     def _told(self, frame: Sequenced) -> Event:
         """What a record that is no fragment tells."""
         if type(frame) is Data:
-            return Arrived(self, frame.parts, frame.count, frame.weight)
+            return Arrived(self, frame.parts, frame.count, frame.weight, frame.sequence)
         if self._open and not self._plain:
             raise WireError(f"{frame} between the fragments of a value")
         if type(frame) is Open:
@@ -350,7 +371,7 @@ class Inbound:
         last = growing(parts) if frame.joined else bytearray()
         first: Buffer = pieces[0] if frame.joined else b""
         rest = pieces[1:] if frame.joined else pieces
-        event = Arrived(self, parts, frame.count, frame.weight)
+        event = Arrived(self, parts, frame.count, frame.weight, frame.sequence)
         fresh: list[Buffer] = []
         soon = self._arrived + frame.size + _HEADER_SIZE >= self._window // 4
         # From here to the last line nothing is called.
@@ -389,4 +410,4 @@ class Inbound:
         asks, self._asks = self._asks, False
         self._arrived = 0
         self._granted = self.taken + self._window
-        return Credit(self.number, self.received, self._granted, asks)
+        return Credit(self.number, self.acknowledged, self._granted, asks)

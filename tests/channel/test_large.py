@@ -360,3 +360,29 @@ def test_a_receiver_that_ends_while_a_value_is_copied_keeps_no_block(tmp_path: P
         """,
     )
     assert programs.run(path).tree.out == b"[]\n"
+
+
+def test_a_reference_may_be_cut_in_two(tmp_path: Path) -> None:
+    """It is behind what fills a fragment but for some bytes, or but for none."""
+    out = run(
+        tmp_path,
+        """
+    def child(parent):
+        sender = shared(parent)
+        array = np.arange(SIZE // 8, dtype=np.float64)
+        for number in range(200):
+            sender.send((bytes(262_144 - number), array)).block()
+
+    init()
+    receiver = Receiver(spawn(child).block())
+    receiver.recv().block()
+    for number in range(200):
+        filling, array = receiver.recv().block()
+        assert filling == bytes(262_144 - number)
+        assert (array == np.arange(SIZE // 8)).all()
+        del array
+    assert len(memory().mapped) > 0
+    print("fine")
+        """,
+    )
+    assert out == b"fine\n"

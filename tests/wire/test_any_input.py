@@ -73,7 +73,7 @@ def heard(event: Event) -> tuple[Any, ...] | None:
             return ("opened", inbound.number, type_name, codec)
         case Closed(inbound):
             return ("closed", inbound.number)
-        case Arrived(inbound, parts, count, weight):
+        case Arrived(inbound, parts, count, weight, _):
             return ("arrived", inbound.number, [bytes(p) for p in parts], count, weight)
         case Left(reason):
             return ("left", reason)

@@ -244,6 +244,69 @@ def test_what_is_under_way_is_bounded_though_a_large_value_is_not() -> None:
     assert len(sent(link)) > 2
 
 
+# -- records that cannot be taken yet
+
+
+def test_a_held_record_and_those_after_it_are_acknowledged_when_it_is_released() -> None:
+    link, stream = receiving()
+    for number in (2, 3, 4):
+        link.receive(value(1, number), 2.0)
+    second, third, _ = link.events()
+    assert isinstance(second, Arrived)
+    assert isinstance(third, Arrived)
+    assert (second.record, third.record) == (2, 3)
+    stream.hold(third.record)
+    link.tick(2.0 + DELAY)
+    assert sent(link) == [Credit(1, 2, WINDOW, gap=False)]
+    link.receive(value(1, 5), 3.0)
+    assert len(link.events()) == 1, "it arrives all the same"
+    link.tick(3.0 + DELAY)
+    assert sent(link) == [Credit(1, 2, WINDOW, gap=False)]
+    stream.release(third.record)
+    assert sent(link) == [Credit(1, 5, WINDOW, gap=False)]
+
+
+def test_several_records_may_be_held() -> None:
+    link, stream = receiving()
+    for number in (2, 3, 4):
+        link.receive(value(1, number), 2.0)
+    for record in (4, 2, 4):
+        stream.hold(record)
+    stream.release(4)
+    assert sent(link) == [Credit(1, 1, WINDOW, gap=False)]
+    stream.hold(4)
+    stream.release(2)
+    assert sent(link) == [Credit(1, 3, WINDOW, gap=False)]
+    stream.release(4)
+    assert sent(link) == [Credit(1, 4, WINDOW, gap=False)]
+
+
+def test_what_is_held_is_not_asked_for() -> None:
+    link, stream = receiving()
+    link.receive(value(1, 2), 2.0)
+    stream.hold(2)
+    link.receive(Probe(1, 2), 3.0)
+    assert sent(link) == [Credit(1, 1, WINDOW, gap=False)]
+    link.receive(value(1, 2), 3.0)  # it was sent again over another route
+    assert len(link.events()) == 1
+    link.receive(value(1, 4), 3.0)
+    assert sent(link) == [Credit(1, 1, WINDOW, gap=True)], "what is lost is, and that begins there"
+    link.receive(value(1, 3), 3.0)
+    stream.release(2)
+    assert sent(link) == [Credit(1, 3, WINDOW, gap=False)]
+
+
+def test_the_fragments_before_the_last_of_a_held_value_are_acknowledged() -> None:
+    link, stream = receiving()
+    link.receive(Data(1, 2, 0, 0, True, False, [b"v"]), 2.0)
+    link.receive(Data(1, 3, 1, 10, False, False, [b"w"]), 2.0)
+    (event,) = link.events()
+    assert isinstance(event, Arrived)
+    stream.hold(event.record)
+    link.tick(2.0 + DELAY)
+    assert sent(link) == [Credit(1, 2, WINDOW, gap=False)]
+
+
 # -- gaps and PROBE
 
 

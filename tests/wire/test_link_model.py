@@ -6,6 +6,7 @@ moment a beginning of that list, and all of it when the network has settled.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from constellation.testing import End, ManualClock, Route, SimulatedNetwork
 from constellation.wire.events import Arrived, Closed, Greeted, Left, Opened, Received, Room
+from constellation.wire.frames import Frame
 from constellation.wire.link import Link
 from constellation.wire.stream import Inbound, Outbound
 
@@ -39,19 +41,55 @@ class Channel:
     open: bool = False
 
 
-def new_link(key: bytes) -> Link:
+class HoldingLink(Link):
+    """A link whose application cannot have some of what arrives, for a while.
+
+    Attributes:
+        chance: How much of it that is.
+        held: What it holds.
+    """
+
+    chance = 0.0
+    random = random.Random()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.held: list[tuple[Inbound, int]] = []
+
+    def receive(self, frame: Frame, now: float) -> None:
+        told = len(self.happened)
+        super().receive(frame, now)
+        for event in list(self.happened)[told:]:
+            if type(event) is Arrived and self.random.random() < self.chance:
+                event.stream.hold(event.record)
+                event.stream.hold(event.record)  # once is enough
+                self.held.append((event.stream, event.record))
+
+    def release(self, index: int) -> None:
+        inbound, record = self.held.pop(index)
+        inbound.release(record)
+
+
+def new_link(key: bytes) -> HoldingLink:
     endpoint = f"ipc:///{key.decode()}"
-    return Link(key * 16, endpoint, window=WINDOW, fragment=FRAGMENT)
+    return HoldingLink(key * 16, endpoint, window=WINDOW, fragment=FRAGMENT)
 
 
 class TwoLinks(RuleBasedStateMachine):
-    @initialize(seed=st.integers(0, 2**16), at_once=st.booleans())
-    def begin(self, seed: int, at_once: bool) -> None:
+    @initialize(
+        seed=st.integers(0, 2**16),
+        at_once=st.booleans(),
+        holding=st.sampled_from([0.0, 0.3, 1.0]),
+    )
+    def begin(self, seed: int, at_once: bool, holding: float) -> None:
         self.network = SimulatedNetwork(ManualClock(), new_link(b"a"), new_link(b"b"), seed=seed)
         # From this end to the other.
         self.channels = {end: {name: Channel() for name in NAMES} for end in self.network.ends}
         self.leaving: set[End] = set()
         self.counter = 0
+        for index in range(2):
+            link = self.link(index)
+            link.chance, link.random = holding, random.Random(seed + index)
         if at_once:
             # Both dial, and each sends on the route that the other does not send on.
             self.push(0, "", [1], "send")
@@ -122,6 +160,17 @@ class TwoLinks(RuleBasedStateMachine):
             assert channel.weights.pop(0) == weight
         del channel.unread[:records]
 
+    @rule(index=st.integers(0, 1), data=st.data())
+    def release(self, index: int, data: st.DataObject) -> None:
+        link = self.link(index)
+        if link.held:
+            link.release(data.draw(st.integers(0, len(link.held) - 1)))
+
+    def link(self, index: int) -> HoldingLink:
+        link = self.network.ends[index].link
+        assert isinstance(link, HoldingLink)
+        return link
+
     @rule(index=st.integers(0, 1))
     def ask_for_receipts(self, index: int) -> None:
         self.network.ends[index].link.request_receipt()
@@ -172,7 +221,7 @@ class TwoLinks(RuleBasedStateMachine):
                     case Opened(inbound, type_name, codec):
                         item = ("open", inbound.name, type_name, codec)
                         channels[inbound.name].arrived.append(item)
-                    case Arrived(inbound, parts, count, weight):
+                    case Arrived(inbound, parts, count, weight, _):
                         values = tuple(bytes(part) for part in parts)
                         channels[inbound.name].arrived.append(("values", values, count, weight))
                         channels[inbound.name].unread.append((inbound, weight))
@@ -206,6 +255,13 @@ class TwoLinks(RuleBasedStateMachine):
                 assert sum(channel.weights) <= WINDOW or len(channel.weights) == 1
 
     @invariant()
+    def what_is_held_is_not_acknowledged(self) -> None:
+        for index, end in enumerate(self.network.ends):
+            other = self.network.other(end).link
+            for inbound, record in self.link(index).held:
+                assert other.outbound(inbound.name).received < record
+
+    @invariant()
     def the_links_are_consistent(self) -> None:
         for end in self.network.ends:
             end.link.validate()
@@ -220,6 +276,7 @@ class TwoLinks(RuleBasedStateMachine):
         for end in self.network.ends:
             for name in NAMES:
                 end.link.outbound(name).waiting = False
+        self.release_all()
         self.network.settle()
         self.look()
         for end in self.network.ends:
@@ -232,6 +289,21 @@ class TwoLinks(RuleBasedStateMachine):
         for index, end in enumerate(self.network.ends):
             for name, channel in self.channels[end].items():
                 self.take(index, name, len(channel.unread))
+
+    def release_all(self) -> None:
+        """What is held stays so, however often it is asked for, and is released in any order."""
+        for seconds in (0.0, 0.03, 0.6):
+            self.network.advance(seconds)
+            self.network.exchange()
+            self.look()
+            self.what_is_held_is_not_acknowledged()
+        for index in range(2):
+            link = self.link(index)
+            link.chance = 0.0
+            while link.held:
+                link.release(link.random.randrange(len(link.held)))
+                self.network.exchange()
+                self.what_is_held_is_not_acknowledged()
 
     def teardown(self) -> None:
         if hasattr(self, "network") and all(end.alive for end in self.network.ends):
@@ -257,9 +329,13 @@ class TwoLinks(RuleBasedStateMachine):
 class TwoLinksThatEnd(TwoLinks):
     """The same, and they leave or die."""
 
-    @initialize(seed=st.integers(0, 2**16), at_once=st.booleans())
-    def begin(self, seed: int, at_once: bool) -> None:
-        super().begin(seed, at_once)
+    @initialize(
+        seed=st.integers(0, 2**16),
+        at_once=st.booleans(),
+        holding=st.sampled_from([0.0, 0.3, 1.0]),
+    )
+    def begin(self, seed: int, at_once: bool, holding: float) -> None:
+        super().begin(seed, at_once, holding)
         self.told: set[End] = set()
 
     @precondition(
