@@ -266,7 +266,7 @@ class Outlet:
         """
         if self._transport.lock.held():
             refuse()  # before the guard: who has that may wait for this lock
-        with self._guard, self._transport.lock:
+        with self._guard, self._transport.lock.raw:
             if self._inside:
                 refuse()
             try:
@@ -441,15 +441,17 @@ class Outlet:
         now = monotonic()
         leaves = batched >= _BATCH or now - self._flushed_at > self._interval
         if leaves or first:
-            if self._transport.lock.held():
+            transport = self._transport
+            lock = transport.lock
+            if lock.held():
                 # It cannot leave in the middle of what this thread was interrupted at.
-                self._transport.defer(partial(self._attempted, self._send_batch))
+                transport.defer(partial(self._attempted, self._send_batch))
             else:
-                with self._transport.lock:
+                with lock.raw:
                     if leaves:
                         self._send_batch()
                     else:
-                        self._transport.flush_later(self, self._peer)
+                        transport.flush_later(self, self._peer)
             if leaves:
                 return None
         # Where values come fast, the clock is not looked at for each of them.

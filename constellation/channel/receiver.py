@@ -202,7 +202,7 @@ class Receiver(Generic[T_co]):
         with mailbox.guard:
             if self._values:
                 return self._values  # another thread was here
-            with self._transport.lock:
+            with self._transport.lock.raw:
                 message = self._advance(mailbox)
                 if message is None:
                     return None

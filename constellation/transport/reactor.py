@@ -342,9 +342,10 @@ class Reactor:
                 maybe = True
         finally:
             waiter.over = True
-            with self.lock:
+            with self.lock.raw:
                 operation._delist(waiter)
-                self._gone(waiter)
+                if self._sleeping or self.lead is waiter:
+                    self._gone(waiter)
             if not done:
                 operation._abandon()
 
@@ -362,7 +363,7 @@ class Reactor:
         """Wait until notified (True) or until the deadline passed (False)."""
         limit = deadline.at
         while limit is None or monotonic() < limit:
-            with self.lock:
+            with self.lock.raw:
                 self._flush()
                 if waiter.notified:
                     return True
@@ -408,21 +409,27 @@ class Reactor:
                     if wanted <= 0:
                         return
                 ready = () if self._more else self._spinning.wait(wanted)
-                with self.lock:
+                with self.lock.raw:
                     self._serve(ready)
+                    if waiter.notified:
+                        self._lead_left(waiter)
         except BaseException:  # an interrupt, of whatever kind
             if self._stopping:
                 stay_at_exit()  # what it waited on was closed
             self._more = True  # what it was doing when it was interrupted
             raise
         finally:
-            with self.lock:
-                self._lead_left(waiter)
+            if self.lead is waiter:
+                with self.lock.raw:
+                    self._lead_left(waiter)
 
     def _lead_left(self, waiter: ThreadWaiter | None = None) -> None:
-        """Nobody waits on the descriptors: have the next one do it. The lock is held."""
-        self.lead = None if waiter is None else waiter.beneath
-        if self.lead is not None:
+        """Nobody waits on the descriptors: have the next one do it. The lock is held.
+
+        Who is interrupted in here has the lead still, and leaves it again.
+        """
+        beneath = None if waiter is None else waiter.beneath
+        if beneath is not None:
             # It waits on the descriptors, and may have what it waits for, or input left to take.
             self.wake_lead()
         elif self._sleeping:
@@ -430,6 +437,7 @@ class Reactor:
         else:
             now = self._led_at = monotonic()
             self.set_timer(now + _LEAD_GRACE)
+        self.lead = beneath
 
     def _wait_sleeping(
         self, waiter: ThreadWaiter, gate: threading.Lock, deadline: Deadline

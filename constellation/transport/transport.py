@@ -341,14 +341,15 @@ class Transport:
         """Pass on what has happened. What an interrupt keeps from it is passed on the next time."""
         happened = peer.link.happened
         while happened:
-            self._dispatch(peer, happened[0])
+            event = happened[0]
+            if type(event) is wire_events.Arrived:
+                name = event.stream.name
+                (peer.inlets.get(name) or self.inlet(peer, name)).arrived(event)
+            else:
+                self._dispatch(peer, event)
             happened.popleft()
 
     def _dispatch(self, peer: Peer, event: wire_events.Event) -> None:
-        if type(event) is wire_events.Arrived:
-            inlet = peer.inlets.get(event.stream.name) or self.inlet(peer, event.stream.name)
-            inlet.arrived(event)
-            return
         match event:
             case wire_events.Room(stream):
                 outlet = peer.outlets.get(stream.name)

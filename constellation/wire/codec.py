@@ -38,18 +38,20 @@ def encode(frame: Frame) -> list[Buffer]:
     if type(frame) is not Data:
         return [_encode_control(frame)]
     parts = frame.parts
-    flags = (_MORE if frame.more else 0) | (_JOINED if frame.joined else 0)
     count = len(parts)
     inline = frame.size <= INLINE_LIMIT
-    if inline:
-        flags |= _INLINE
+    flags = _INLINE if inline else 0
+    if frame.more:
+        flags |= _MORE
+    if frame.joined:
+        flags |= _JOINED
     header = _data.pack(
         _DATA, flags, frame.stream, frame.sequence, frame.count, frame.weight, count
     )
     if not inline:
         return [header, *parts]
     if count == 1:
-        return [b"".join((header, parts[0]))]
+        return [header + parts[0]]
     # The last part is what is left.
     lengths = [_length.pack(len(part)) for part in parts[:-1]]
     return [b"".join((header, *lengths, *parts))]
@@ -82,10 +84,10 @@ def decode(message: Sequence[Buffer]) -> Frame:
     Raises:
         WireError: It carries none.
     """
-    if not message or not message[0]:
+    header = message[0] if message else b""
+    if not header:
         raise WireError("an empty message")
-    header = message[0]
-    if not isinstance(header, bytes):
+    if type(header) is not bytes:
         header = bytes(header)
     kind = header[0]
     try:
@@ -145,6 +147,8 @@ def _decode_bye(header: bytes) -> Bye:
 
 def _decode_data(header: bytes, message: Sequence[Buffer]) -> Data:
     _, flags, stream, sequence, count, weight, number = _data.unpack_from(header)
+    if flags == _INLINE and number == 1 and len(message) == 1:
+        return Data(stream, sequence, count, weight, False, False, [header[_data.size :]])
     if flags & ~(_MORE | _JOINED | _INLINE):
         raise WireError(f"DATA with unknown flags {flags:#x}")
     parts: list[Buffer]

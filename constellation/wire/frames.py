@@ -8,7 +8,7 @@ the process that receives it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
 __all__ = [
     "VERSION",
@@ -59,6 +59,7 @@ class Open:
         return f"{text} of {self.type or 'anything'!r} as {self.codec!r}"
 
 
+@final
 @dataclass(slots=True, init=False)
 class Data:
     """Values, or a fragment of one.

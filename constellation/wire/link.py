@@ -138,8 +138,11 @@ class Link:
             WireError: No peer may send this; it changed nothing.
         """
         self._now = now
+        if type(frame) is Data:
+            self._receive_record(frame)
+            return
         match frame:
-            case Data() | Open() | Close():
+            case Open() | Close():
                 self._receive_record(frame)
             case Credit():
                 self._receive_credit(frame)

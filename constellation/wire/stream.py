@@ -267,6 +267,7 @@ class Inbound:
         "_open",
         "_parts",
         "_plain",
+        "_quarter",
         "_window",
         "name",
         "number",
@@ -277,6 +278,7 @@ class Inbound:
     def __init__(self, link: Link, number: int, *, window: int) -> None:
         self._link = link
         self._window = window
+        self._quarter = window // 4  # the peer is told of so much without delay
         self._open = False
         self._plain = False  # open, and not between fragments
         self._parts: list[Buffer] = []  # those of a value that goes on
@@ -296,9 +298,8 @@ class Inbound:
     def consumed(self, weight: int) -> None:
         """The application has taken values of this weight: the peer may send as much again."""
         self.taken += weight
-        self._link.acknowledge(
-            self, soon=self.taken + self._window - self._granted >= self._window // 4
-        )
+        due = self.taken + self._window - self._granted
+        self._link.acknowledge(self, soon=due >= self._quarter)
 
     @property
     def acknowledged(self) -> int:
@@ -327,25 +328,28 @@ class Inbound:
         Raises:
             WireError: No peer may send it.
         """
-        expected = self.received + 1
-        if frame.sequence != expected:
-            self._out_of_order(frame.sequence > expected)
+        sequence = frame.sequence
+        if sequence != self.received + 1:
+            self._out_of_order(sequence > self.received)
             return
-        if type(frame) is Data and (frame.more or frame.joined or not self._plain):
+        event: Event
+        if type(frame) is not Data:
+            event = self._told(frame)
+            self._plain = self._open = type(event) is Opened
+        elif self._plain and not (frame.more or frame.joined):
+            event = Arrived(self, frame.parts, frame.count, frame.weight, sequence)
+        else:
             self._fragment(frame)
             return
-        event = self._told(frame)
+        link = self._link
         self._gap = self._asks = False
         self._arrived += frame.size + _HEADER_SIZE
-        self._plain = self._open = type(event) is not Closed
-        self.received = expected
-        self._link.happened.append(event)
-        self._link.acknowledge(self, soon=self._arrived >= self._window // 4)
+        self.received = sequence
+        link.happened.append(event)
+        link.acknowledge(self, soon=self._arrived >= self._quarter)
 
-    def _told(self, frame: Sequenced) -> Event:
-        """What a record that is no fragment tells."""
-        if type(frame) is Data:
-            return Arrived(self, frame.parts, frame.count, frame.weight, frame.sequence)
+    def _told(self, frame: Open | Close) -> Event:
+        """What the beginning or the end of what a Sender sends tells."""
         if self._open and not self._plain:
             raise WireError(f"{frame} between the fragments of a value")
         if type(frame) is Open:
@@ -373,7 +377,7 @@ class Inbound:
         rest = pieces[1:] if frame.joined else pieces
         event = Arrived(self, parts, frame.count, frame.weight, frame.sequence)
         fresh: list[Buffer] = []
-        soon = self._arrived + frame.size + _HEADER_SIZE >= self._window // 4
+        soon = self._arrived + frame.size + _HEADER_SIZE >= self._quarter
         # From here to the last line nothing is called.
         last += first
         parts += rest
