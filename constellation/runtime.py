@@ -26,7 +26,16 @@ from constellation.channel import context
 from constellation.channel.mailbox import Mailbox
 from constellation.errors import InitError, SettingsError
 from constellation.pid import Pid
-from constellation.process import adoption, descriptors, entry, leave, spawn, system, zygote
+from constellation.process import (
+    adoption,
+    descriptors,
+    entry,
+    leave,
+    openmp,
+    spawn,
+    system,
+    zygote,
+)
 from constellation.process.identity import Identity, Newborn
 from constellation.process.image import Image
 from constellation.process.origin import Origin
@@ -147,6 +156,7 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
         sys.exit(0)
     _check()
     _stop_watchdog()
+    openmp.prepare(stacklevel=2)
     image = Image.capture()
     writers = _flush()
     limit = system.raise_descriptor_limit()
