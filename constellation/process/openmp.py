@@ -14,6 +14,7 @@ import re
 import threading
 import time
 import warnings
+from collections.abc import Iterable
 
 from constellation.process import system
 
@@ -31,7 +32,7 @@ _SOFT = 1
 _FORKED = 0x40
 """Of the kernel's flags of a process: it has run no program since it was forked."""
 
-_code = re.compile(r"^(\w+)-(\w+) ..x. \S+ \S+ \S+ +(/.*/libgomp[^/\n]*)$", re.MULTILINE)
+_code = re.compile(r"(\w+)-(\w+) ..x. \S+ \S+ \S+ +(/.*/libgomp[^/\n]*)$")
 
 _Libraries = dict[str, list[range]]
 """The addresses of the code of libraries, by path."""
@@ -68,7 +69,7 @@ def _stuck() -> list[str]:
     if len(_threads()) < 2:
         return []
     with open("/proc/self/maps", errors="surrogateescape") as file:
-        libraries = _libraries(file.read())
+        libraries = _libraries(file)
     if not libraries:
         return []
     with open("/proc/self/stat", "rb") as stat:
@@ -85,11 +86,14 @@ def _threads() -> list[str]:
     return os.listdir("/proc/self/task")
 
 
-def _libraries(maps: str) -> _Libraries:
+def _libraries(maps: Iterable[str]) -> _Libraries:
     """The GNU OpenMPs of a process with these mappings."""
     found: _Libraries = {}
-    for start, end, path in _code.findall(maps):
-        found.setdefault(path, []).append(range(int(start, 16), int(end, 16)))
+    for line in maps:
+        code = _code.match(line) if "/libgomp" in line else None
+        if code is not None:
+            start, end, path = code.groups()
+            found.setdefault(path, []).append(range(int(start, 16), int(end, 16)))
     return found
 
 

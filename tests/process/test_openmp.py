@@ -31,7 +31,7 @@ MAPS = """\
 
 
 def test_the_libraries_are_found_by_their_names() -> None:
-    assert openmp._libraries(MAPS) == {
+    assert openmp._libraries(MAPS.splitlines(keepends=True)) == {
         "/usr/lib/libgomp.so.1.0.0": [range(0x7F1C10003000, 0x7F1C10010000)],
         "/home/a b/w.libs/libgomp-a34b3233.so.1.0.0": [
             range(0x7F1C20000000, 0x7F1C20001000),
