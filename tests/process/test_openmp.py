@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import programs
 import pytest
@@ -70,10 +73,37 @@ def test_nothing_is_said_where_nothing_is_known(monkeypatch: pytest.MonkeyPatch)
     openmp.prepare(stacklevel=1)  # a warning would be an error
 
 
+@pytest.mark.parametrize(
+    ("stacks", "found"),
+    [
+        ([[5, 25]], True),
+        ([[5, 20]], False),
+        ([[]], False),
+        ([None, None, [15]], True),  # it spun at first
+        ([None, None, [5]], False),
+        ([None] * 9, False),  # it computes
+    ],
+)
+def test_threads_are_told_by_where_they_sleep(
+    monkeypatch: pytest.MonkeyPatch, stacks: list[list[int] | None], found: bool
+) -> None:
+    own = str(threading.get_native_id())
+    past = iter(stacks)
+    monkeypatch.setattr(openmp, "_threads", lambda: [own, "0"])
+    monkeypatch.setattr(openmp, "_stack", lambda thread: next({"0": past}[thread]))
+    # Every look takes a seventh of the time that there is.
+    clock = itertools.count(0, openmp._SPINNING / 7)
+    time = SimpleNamespace(monotonic=clock.__next__, sleep=lambda seconds: None)
+    monkeypatch.setattr(openmp, "time", time)
+    assert openmp._has_threads([range(10, 20), range(25, 30)]) is found
+
+
 # -- programs
 
 REGION = """
 import ctypes
+import os
+import time
 
 ENTRY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -87,6 +117,14 @@ class OpenMP:
         entry = ENTRY(lambda _: seen.add(self.library.omp_get_thread_num()))
         self.library.GOMP_parallel(entry, None, threads, 0)
         return len(seen)
+
+
+def rest():
+    # The threads spin for a moment after their work, before they sleep.
+    for thread in os.listdir("/proc/self/task"):
+        if int(thread) != os.getpid():
+            while open(f"/proc/self/task/{thread}/syscall").read() == "running\\n":
+                time.sleep(0.001)
 """
 
 PARALLEL_AGAIN = """
@@ -169,12 +207,13 @@ import sys
 import warnings
 
 from constellation import init
-from regions import OpenMP
+from regions import OpenMP, rest
 
 new = OpenMP("libgomp.so.1")
 old = OpenMP(sys.argv[1])
 new.region()
 old.region()
+rest()
 
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -214,10 +253,11 @@ def test_a_warning_that_is_an_error_leaves_the_program_as_it_was(
         import warnings
 
         from constellation import init, pid
-        from regions import OpenMP
+        from regions import OpenMP, rest
 
         old = OpenMP(sys.argv[1])
         old.region()
+        rest()
         warnings.simplefilter("error")
         try:
             init()
