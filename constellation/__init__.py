@@ -6,6 +6,11 @@ notice.
 
 from __future__ import annotations
 
+# Takes the places of standard streams that are closed, before a library takes them.
+from constellation.process import standard as _standard  # noqa: F401
+
+# isort: split
+
 from constellation.channel.receiver import Receiver
 from constellation.channel.sender import Sender
 from constellation.errors import (

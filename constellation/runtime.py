@@ -33,6 +33,7 @@ from constellation.process import (
     leave,
     openmp,
     spawn,
+    standard,
     system,
     zygote,
 )
@@ -154,6 +155,7 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
     if settings.recce:
         print(json.dumps({"mem": int(resources.mem), "cpu": float(resources.cpu)}))
         sys.exit(0)
+    standard.open_missing()
     _check()
     _stop_watchdog()
     openmp.prepare(stacklevel=2)
@@ -259,6 +261,13 @@ def _check() -> None:
             f"but there is {', '.join(map(str, children))}: "
             "call init() before child processes are started, or wait for them"
         )
+    taken = standard.taken()
+    if taken:
+        raise InitError(
+            f"init() needs the {taken}, but that was closed when the program started, and a file "
+            "was opened in its place: import constellation first, or start the program with all "
+            "standard streams open, if only on /dev/null"
+        )
 
 
 def _stop_watchdog() -> None:
@@ -273,7 +282,6 @@ def _stop_watchdog() -> None:
 
 def _flush() -> Writers:
     """Write out whatever is buffered, since each fork would have a copy of it."""
-    descriptors.open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -286,4 +294,4 @@ def _fork() -> int:
     with warnings.catch_warnings():
         # Threads of native libraries are fine; Python's own ones there are none.
         warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+        return system.fork_program()

@@ -21,19 +21,6 @@ _KEY_DIGITS = 32
 _BACKLOG = 4096  # the kernel lowers it to its own limit
 
 
-def open_standard_streams() -> None:
-    """See that descriptors 0 to 2 are open, so that none of ours can get one of these numbers.
-
-    A shell can start a program without them (``<&-``). /dev/null stands in then.
-    """
-    while True:
-        descriptor = os.open(os.devnull, os.O_RDWR)
-        if descriptor > 2:
-            os.close(descriptor)
-            return
-        os.set_inheritable(descriptor, True)
-
-
 def replace_with_null(*descriptors: int) -> None:
     """Make these descriptors /dev/null, so that this process holds up no pipe or terminal."""
     null = os.open(os.devnull, os.O_RDWR)

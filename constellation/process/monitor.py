@@ -93,7 +93,7 @@ def run(task: Task) -> Newborn:
     # The process first: what the monitor needs it can make while the process is already on its way.
     try:
         pipes = os.pipe(), os.pipe()
-        child = os.fork()
+        child = system.fork_program()
     except OSError as error:
         stream = _stream(task)
         with contextlib.suppress(ConnectionError):

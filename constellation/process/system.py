@@ -79,13 +79,31 @@ def fork_role() -> int:
 
     As `os.fork`, but without what Python does before and after it: neither the locks of modules nor
     what the user registered with `os.register_at_fork` is of a role's concern. All that is done
-    where the role forks the user's process, with `os.fork`.
+    where the role forks the user's process, with `fork_program`.
     """
     child: int = _fork()
     if child < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return child
+
+
+def fork_program() -> int:
+    """Fork the user's program, which goes on in the child: `os.fork`, and no more.
+
+    In newer Pythons a child of `os.fork` loses the resource tracker of `multiprocessing`, and only
+    one of `multiprocessing` itself keeps it. But what is registered there is the program's.
+    """
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    intent = getattr(tracker, "_fork_intent", None)
+    if intent is None:
+        return os.fork()
+    before = getattr(intent, "preserve_fd", False)
+    intent.preserve_fd = True
+    try:
+        return os.fork()
+    finally:
+        intent.preserve_fd = before
 
 
 def flush_c_streams() -> None:

@@ -20,8 +20,9 @@ import programs
 import pytest
 
 HEAD = """
-import ctypes, os, signal, subprocess, sys, threading, time
+import os, signal, subprocess, sys, threading, time
 from constellation import *
+import ctypes
 
 def wait(pid):
     try:

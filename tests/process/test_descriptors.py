@@ -25,16 +25,6 @@ def in_child(code: str, *, shell: str = 'exec "$0" "$@"') -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("closed", ["", "<&-", "<&- 2>&-"])
-def test_the_standard_streams_are_open_whatever_the_shell_did(closed: str) -> None:
-    code = (
-        "import os; from constellation.process.descriptors import open_standard_streams\n"
-        "open_standard_streams(); open_standard_streams()\n"
-        "print([os.get_inheritable(each) for each in range(3)], os.open('/dev/null', 0) > 2)"
-    )
-    assert in_child(code, shell=f'exec "$0" "$@" {closed}') == "[True, True, True] True\n"
-
-
 def test_all_descriptors_but_those_to_keep_are_closed() -> None:
     code = (
         "import os; from constellation.process.descriptors import close_all_but\n"
