@@ -28,7 +28,6 @@ from constellation.errors import InitError, SettingsError
 from constellation.pid import Pid
 from constellation.process import (
     adoption,
-    descriptors,
     entry,
     leave,
     openmp,
@@ -37,6 +36,7 @@ from constellation.process import (
     system,
     zygote,
 )
+from constellation.process.directory import RuntimeDirectory
 from constellation.process.identity import Identity, Newborn
 from constellation.process.image import Image
 from constellation.process.origin import Origin
@@ -167,7 +167,7 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
             f"a process may have only {limit} open files here, and a program needs at least "
             f"{_DESCRIPTORS_LEAST}: `ulimit -n` raises it"
         )
-    directory = descriptors.make_runtime_directory()
+    directory = RuntimeDirectory()
     gc.collect()
     ours, theirs = socket.socketpair()
     launcher = os.getpid()
@@ -180,7 +180,8 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
         origin.resume()
         ours.close()
         theirs.close()
-        descriptors.remove_runtime_directory(directory)
+        directory.remove()
+        directory.close()
         raise InitError(f"init() cannot start a process: {error.strerror}") from error
     if child:
         theirs.close()

@@ -30,6 +30,7 @@ from constellation.bridge.printer import Printer
 from constellation.bridge.roster import Roster
 from constellation.bridge.stdin import TerminalRelay
 from constellation.process import descriptors, signals, system
+from constellation.process.directory import RuntimeDirectory, sweep
 from constellation.process.launcher import Launcher
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
@@ -65,7 +66,7 @@ class Program:
 
     zygote: socket.socket
     zygote_pid: int
-    directory: str
+    directory: RuntimeDirectory
     settings: Settings
     resources: Resources
     origin: Origin
@@ -78,7 +79,7 @@ def run(program: Program) -> NoReturn:
     """
     code = _INTERNAL_FAILURE
     try:
-        descriptors.close_all_but({0, 1, 2, program.zygote.fileno()})
+        descriptors.close_all_but({0, 1, 2, program.zygote.fileno(), program.directory.fileno()})
         system.become_subreaper()
         program.origin.shed(
             catch=set(_CAUGHT) - signals.IGNORED_AT_START,
@@ -125,7 +126,7 @@ class _Bridge:
                 Look.of_descriptors(os.environ), stalled=lambda: not self._printer.room
             )
         )
-        self._launcher = Launcher(program.zygote, program.directory)
+        self._launcher = Launcher(program.zygote, program.directory.path)
         self._roster = Roster(self._selector, self._launcher, self._show, self._may_grow)
         self._relay: TerminalRelay | None = None
         self._zygote_reaped = False
@@ -142,8 +143,9 @@ class _Bridge:
         self._serve(lambda: self._roster.empty, _MONITORS_LIMIT)
         self._end_zygote()
         self._kill_the_rest()
-        descriptors.remove_runtime_directory(self._program.directory)
+        self._program.directory.remove()
         self._finish_printing()
+        sweep(os.path.dirname(self._program.directory.path))
         code = self._interruption.exit_code()
         return _OUTPUT_FAILURE if self._printer.lost and code == 0 else code
 

@@ -6,18 +6,13 @@ gets all, so each role closes by list what is not its own.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import socket
-import tempfile
 from collections.abc import Collection
 
 from constellation.process.system import LINUX
 
-#: The longest path of a Unix socket, without the zero byte that ends it.
-_SOCKET_PATH_LIMIT = 107 if LINUX else 103
-_KEY_DIGITS = 32
 _BACKLOG = 4096  # the kernel lowers it to its own limit
 
 
@@ -46,26 +41,6 @@ def close_all_but(keep: Collection[int]) -> None:
                 os.close(descriptor)
             except OSError:  # of the listing itself
                 continue
-
-
-def make_runtime_directory() -> str:
-    """Make the directory of a program's sockets, which only this user can reach."""
-    directory = tempfile.mkdtemp(prefix="cst-")
-    length = len(os.fsencode(directory)) + 1 + _KEY_DIGITS
-    # A Pid holds the path as printable text.
-    if length > _SOCKET_PATH_LIMIT or not directory.isprintable():
-        os.rmdir(directory)
-        directory = tempfile.mkdtemp(prefix="cst-", dir="/tmp")
-    return directory
-
-
-def remove_runtime_directory(directory: str) -> None:
-    """Remove the directory and the sockets in it. Whoever comes second finds nothing to do."""
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(directory):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(directory, name))
-        os.rmdir(directory)
 
 
 def adopt_socket(descriptor: int) -> socket.SocketType:

@@ -33,6 +33,7 @@ from constellation.control.messages import (
 from constellation.control.stream import ControlError, MessageStream
 from constellation.pid import Pid
 from constellation.process import descriptors, entry, monitor, signals, system
+from constellation.process.directory import RuntimeDirectory
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
@@ -49,7 +50,9 @@ _kept: list[object] = []
 _to_process = msgspec.msgpack.Decoder(ToProcess)
 
 
-def run(control: socket.socket, directory: str, origin: Origin, launcher: int) -> Newborn:
+def run(
+    control: socket.socket, directory: RuntimeDirectory, origin: Origin, launcher: int
+) -> Newborn:
     """Be the zygote. All signals are blocked.
 
     Args:
@@ -98,7 +101,11 @@ class _Ended:
 
 class _Zygote:
     def __init__(
-        self, stream: MessageStream[ToZygote], directory: str, origin: Origin, launcher: int
+        self,
+        stream: MessageStream[ToZygote],
+        directory: RuntimeDirectory,
+        origin: Origin,
+        launcher: int,
     ) -> None:
         self._stream = stream
         self._directory = directory
@@ -161,7 +168,7 @@ class _Zygote:
         newborn = Newborn(
             Pid(fork.key, fork.endpoint),
             fork.initial,
-            self._directory,
+            self._directory.path,
             descriptors.adopt_socket(listener),
             MessageStream(descriptors.adopt_socket(control), _to_process),
         )
@@ -183,6 +190,7 @@ class _Zygote:
         if child == 0:
             self._stream.close()
             self._wakeup.close()
+            self._directory.close()
             os.close(self._lifeline[1])
             return task
         if child > 0:
@@ -251,7 +259,7 @@ class _Zygote:
             os.kill(child, signal.SIGKILL)
         self._monitors.clear()
         self._wait_until_childless(_ORPHAN_LIMIT)
-        descriptors.remove_runtime_directory(self._directory)
+        self._directory.remove()
         os._exit(0)
 
     def _wait_until_childless(self, limit: float) -> None:

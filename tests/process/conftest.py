@@ -27,8 +27,9 @@ from constellation.control.messages import (
 )
 from constellation.control.stream import MessageStream
 from constellation.exit_status import ExitStatus
-from constellation.process import descriptors, leave, system, zygote
+from constellation.process import leave, system, zygote
 from constellation.process.adoption import await_adoption
+from constellation.process.directory import RuntimeDirectory
 from constellation.process.entry import adapt
 from constellation.process.identity import Identity
 from constellation.process.launcher import Launched, Launcher, adoption
@@ -76,7 +77,7 @@ class Stage:
     """A zygote, and the processes it was told to make."""
 
     def __init__(self, work: Callable[[Identity], object]) -> None:
-        self.directory = descriptors.make_runtime_directory()
+        self.directory = RuntimeDirectory()
         ours, theirs = socket.socketpair()
         launcher = os.getpid()
         setup = Origin()
@@ -98,7 +99,7 @@ class Stage:
             leave.run(resume_and_work, failing=lambda: None)
         setup.resume()
         theirs.close()
-        self.launcher = Launcher(ours, self.directory)
+        self.launcher = Launcher(ours, self.directory.path)
         self.zygote_open = True
         self.said: list[Any] = []  # by the zygote
         self.processes: list[Process] = []
@@ -177,7 +178,8 @@ class Stage:
         self.launcher.close()
         _, status = os.waitpid(self.zygote, 0)
         assert status in (0, 9)
-        descriptors.remove_runtime_directory(self.directory)
+        self.directory.remove()
+        self.directory.close()
 
 
 @pytest.fixture
@@ -201,5 +203,5 @@ def stage() -> Iterator[Callable[..., Stage]]:
     yield make
     for each in stages:
         each.close()
-        assert not os.path.exists(each.directory)
+        assert not os.path.exists(each.directory.path)
     assert set(system.children()) == before

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -43,29 +41,6 @@ def test_replaced_by_null_they_hold_up_nobody() -> None:
     assert os.read(read, 1) == b"", "the last writer is gone"
     for descriptor in (read, write, other):
         os.close(descriptor)
-
-
-def test_the_runtime_directory_is_for_this_user_and_is_removed_with_what_is_in_it() -> None:
-    directory = descriptors.make_runtime_directory()
-    status = os.stat(directory)
-    assert stat.S_IMODE(status.st_mode) == 0o700
-    listener = descriptors.listen(os.path.join(directory, "0" * 32))
-    listener.close()
-    descriptors.remove_runtime_directory(directory)
-    assert not os.path.exists(directory)
-    descriptors.remove_runtime_directory(directory)
-
-
-@pytest.mark.parametrize("name", ["x" * 80, "l\u0085ne"])
-def test_a_temporary_directory_that_no_socket_fits_into_is_not_used(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / name).mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
-    directory = descriptors.make_runtime_directory()
-    assert os.path.dirname(directory) == "/tmp"
-    assert os.listdir(tmp_path / name) == []
-    descriptors.remove_runtime_directory(directory)
 
 
 def test_listening_where_there_is_nothing_leaves_no_descriptor() -> None:

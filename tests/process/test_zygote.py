@@ -48,7 +48,7 @@ def test_a_process_knows_who_it_is(stage: MakeStage) -> None:
     show.run_until(lambda: not process.monitor_open)
     pid = process.launched.pid
     assert process.output(1).decode().split()[0] == pid.uri
-    assert pid.endpoint == f"ipc://{show.directory}/{pid.hex}"
+    assert pid.endpoint == f"ipc://{show.directory.path}/{pid.hex}"
     assert process.output(1).decode().split(maxsplit=1)[1].strip() == str(RESOURCES_DEFAULT)
     assert process.output(2) == b""
 
@@ -168,7 +168,9 @@ def test_the_end_of_the_launcher_ends_all_and_tidies_up(stage: MakeStage) -> Non
         processes = [make.start() for _ in range(10)]
         make.run_until(lambda: all(process.os_pid for process in processes))
         pids = [process.os_pid for process in processes]
-        os.write(write, f"{make.zygote} {make.directory} {' '.join(map(str, pids))}\n".encode())
+        os.write(
+            write, f"{make.zygote} {make.directory.path} {' '.join(map(str, pids))}\n".encode()
+        )
         signal.pause()
     os.close(write)
     zygote, directory, *pids = os.read(read, 10_000).decode().split()

@@ -1,0 +1,102 @@
+"""The directory of a program's sockets.
+
+It is removed by the bridge, or by the zygote if the bridge was killed. Where both were killed at
+once nobody is left, so each bridge removes what it finds of such programs when its own has ended.
+Whether a program is dead tells the lock on its directory: bridge and zygote hold it through one
+open file, and the kernel lets go of it with the last of them. Unlike the number of a process that
+holds also where several containers share the directory that all of it is in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+import tempfile
+
+from constellation.process.system import LINUX
+
+__all__ = ["RuntimeDirectory", "sweep"]
+
+_SOCKET_PATH_LIMIT = 107 if LINUX else 103
+"""Bytes of the longest path of a Unix socket, without the zero byte that ends it."""
+
+_KEY_DIGITS = 32
+_PREFIX = "cst-"
+_NEW = ".new"
+_NAME = re.compile(re.escape(_PREFIX) + r"\w{8}")
+
+
+class RuntimeDirectory:
+    """A directory that only this user can reach, and the lock on it.
+
+    Attributes:
+        path: Where it is. Short enough for sockets named by the keys of Pids.
+    """
+
+    __slots__ = ("_descriptor", "path")
+
+    def __init__(self) -> None:
+        path = tempfile.mkdtemp(prefix=_PREFIX, suffix=_NEW)
+        length = len(os.fsencode(path)) - len(_NEW) + 1 + _KEY_DIGITS
+        # A Pid holds the path as printable text.
+        if length > _SOCKET_PATH_LIMIT or not path.isprintable():
+            os.rmdir(path)
+            path = tempfile.mkdtemp(prefix=_PREFIX, suffix=_NEW, dir="/tmp")
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # A file system without locks keeps what it has: `sweep` can lock nothing there either.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # It gets the name by which others find it when it is locked already.
+        self.path = path.removesuffix(_NEW)
+        os.rename(path, self.path)
+
+    def fileno(self) -> int:
+        """The descriptor that the lock belongs to, and to its copies in forks."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Leave the lock to others that have it."""
+        os.close(self._descriptor)
+
+    def remove(self) -> None:
+        """Remove it and the sockets in it. Whoever comes second finds nothing to do."""
+        with contextlib.suppress(FileNotFoundError):
+            _remove(self.path)
+
+
+def sweep(parent: str) -> None:
+    """Remove the runtime directories of dead programs of this user.
+
+    Args:
+        parent: The directory that they are in.
+    """
+    try:
+        names = os.listdir(parent)
+    except OSError:
+        return  # it may be used, but not read
+    for name in names:
+        if _NAME.fullmatch(name):
+            # It is in use, or another user's, or has what no program of ours puts there.
+            with contextlib.suppress(OSError):
+                _remove_abandoned(os.path.join(parent, name))
+
+
+def _remove_abandoned(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(path)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: str) -> None:
+    for entry in os.scandir(path):
+        if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(entry.path)
+    os.rmdir(path)
