@@ -355,21 +355,23 @@ class _Monitor:
         """Take the statuses of the dead: the process itself, or a descendant that we adopted."""
         while not self._childless:
             try:
-                dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                reaped = system.reap(self._kill_group)
             except ChildProcessError:
                 self._childless = True
                 return
-            if dead is None:
+            if reaped is None:
                 return
-            if self._killing_until is not None and dead.si_pid == self._child:
-                # Its group goes before its number can be another's.
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self._child, signal.SIGKILL)
-            _, status, usage = os.wait4(dead.si_pid, 0)
-            if dead.si_pid == self._child:
+            dead, status, usage = reaped
+            if dead == self._child:
                 self._died_at = time.monotonic()
                 self._read_to_be_sure = self._pipe_size()
                 self._tell(Died(status, system.max_rss_bytes(usage)))
+
+    def _kill_group(self, dying: int) -> None:
+        """What dies is about to be reaped: its group goes before its number can be another's."""
+        if self._killing_until is not None and dying == self._child:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child, signal.SIGKILL)
 
     def _pipe_size(self) -> int:
         # The process may have made it larger.

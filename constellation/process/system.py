@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 
 LINUX = sys.platform.startswith("linux")
 
@@ -143,6 +144,33 @@ def _children_by_parent() -> list[int]:
         if int(fields[1]) == own:
             found.append(int(name))
     return found
+
+
+def reap(dying: Callable[[int], object]) -> tuple[int, int, resource.struct_rusage] | None:
+    """Take the status of a child that is dead, without waiting for one.
+
+    Args:
+        dying: Called with its process id while no other process can have that. Python has no
+            `waitid` on macOS before 3.13; there it is called right after.
+
+    Returns:
+        The process id, the status as `waitpid` gives it, and what the child has used; None if no
+        child is dead.
+
+    Raises:
+        ChildProcessError: There is no child.
+    """
+    if hasattr(os, "waitid"):
+        dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if dead is None:
+            return None
+        dying(dead.si_pid)
+        return os.wait4(dead.si_pid, 0)
+    child, status, usage = os.wait4(-1, os.WNOHANG)
+    if child == 0:
+        return None
+    dying(child)
+    return child, status, usage
 
 
 def raise_descriptor_limit() -> int:
