@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from constellation.process import signals, system
 from constellation.process.signals import Handlers
@@ -24,7 +25,7 @@ class Origin:
         self._handlers = Handlers()
         self._name = system.name()
         self._trace = sys.gettrace()
-        self._profile = sys.getprofile()
+        self._profile: Any = sys.getprofile()
         # A fork reseeds it; the initial process goes on with what the program may have seeded.
         self._random = random.getstate()
         # A timer stays with the process that set it, which becomes the bridge.
@@ -68,6 +69,9 @@ class Origin:
         system.set_name(self._name)
         if self._collects:
             gc.enable()
-        sys.setprofile(self._profile)
+        if self._profile is None or callable(self._profile):
+            sys.setprofile(self._profile)
+        else:
+            self._profile.enable()  # cProfile's, before Python 3.12: Python code cannot set it
         sys.settrace(self._trace)
         signals.restore_mask(self._mask)

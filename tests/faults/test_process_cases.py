@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pstats
 import re
 import signal
 import subprocess
@@ -90,6 +91,34 @@ def test_a_program_runs_however_it_is_started(how: str, tmp_path: Path) -> None:
     tree = programs.Finished(done.returncode, done.stdout, done.stderr).tree
     assert tree.out == b"True True __main__\n"
     assert [node.end for node in tree.all()] == [0, 0]
+
+
+def test_a_profile_is_that_of_the_initial_process(tmp_path: Path) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        from constellation import Receiver, Sender, init, spawn
+        def child(parent):
+            Sender(parent).send(1).block()
+        def work():
+            print(Receiver(spawn(child).block()).recv().block())
+        init()
+        work()
+        """,
+    )
+    profile = tmp_path / "profile"
+    done = subprocess.run(
+        [sys.executable, "-m", "cProfile", "-o", str(profile), str(path)],
+        env=programs.environment(CONSTELLATION_FORMAT="json"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=programs.LIMIT,
+        check=False,
+    )
+    tree = programs.Finished(done.returncode, done.stdout, done.stderr).tree
+    assert (tree.out, [node.end for node in tree.all()]) == (b"1\n", [0, 0]), tree.err.decode()
+    measured = pstats.Stats(str(profile)).stats  # type: ignore[attr-defined]
+    assert "work" in {function for _, _, function in measured}
 
 
 def test_definitions_of_an_interactive_session_run_in_processes(tmp_path: Path) -> None:
