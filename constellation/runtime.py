@@ -2,8 +2,9 @@
 
 The process that calls `init()` becomes the bridge, its child the zygote. Every process of the
 program, the initial one first, is a fork of the zygote by way of a monitor; the initial one returns
-from `init()`, a spawned one runs what it was spawned for. This module wires the pieces, and holds
-the only global state of the library.
+from `init()`, a spawned one runs what it was spawned for. Where processes start fresh, each is a
+new interpreter that has run the program up to `init()`, and goes on from there in the same way.
+This module wires the pieces, and holds the only global state of the library.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from constellation.errors import InitError, SettingsError
 from constellation.pid import Pid
 from constellation.process import (
     adoption,
+    bare,
+    birth,
+    command,
     entry,
     leave,
     openmp,
@@ -148,6 +152,10 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
         raise TypeError(f"linger is a number of seconds or None, not {linger!r}")
     if linger is not None and not linger >= 0:
         raise ValueError(f"linger is a number of seconds or None, not {linger!r}")
+    unborn = birth.here()
+    if unborn is not None:
+        _join(unborn, linger)
+        return
     settings = _settings()
     if settings.version:
         print(f"constellation-lib {VERSION}")
@@ -156,19 +164,25 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
         print(json.dumps({"mem": int(resources.mem), "cpu": float(resources.cpu)}))
         sys.exit(0)
     standard.open_missing()
-    _check()
+    _check(
+        "init() makes this process the one that watches over the others"
+        if settings.start is Start.FRESH
+        else "init() forks"
+    )
     _stop_watchdog()
+    if settings.start is Start.FRESH:
+        _start_fresh(settings, resources)
     openmp.prepare(stacklevel=2)
+    _start_forked(settings, resources, linger)
+
+
+def _start_forked(settings: Settings, resources: Resources, linger: float | None) -> None:
+    """Fork into bridge and zygote. Returns in the initial process only."""
     image = Image.capture()
     writers = _flush()
-    limit = system.raise_descriptor_limit()
-    if limit < _DESCRIPTORS_LEAST:
-        raise InitError(
-            f"a process may have only {limit} open files here, and a program needs at least "
-            f"{_DESCRIPTORS_LEAST}: `ulimit -n` raises it"
-        )
-    directory = RuntimeDirectory()
+    _raise_limit()
     gc.collect()
+    directory = RuntimeDirectory()
     ours, theirs = socket.socketpair()
     launcher = os.getpid()
     origin = Origin()
@@ -177,18 +191,70 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
         child = _fork()
     except OSError as error:
         gc.unfreeze()
-        origin.resume()
-        ours.close()
-        theirs.close()
         directory.remove()
         directory.close()
-        raise InitError(f"init() cannot start a process: {error.strerror}") from error
+        raise _no_zygote(error, origin, ours, theirs) from error
     if child:
         theirs.close()
         native.run(native.Program(ours, child, directory, settings, resources, origin))
     ours.close()
     newborn = zygote.run(theirs, directory, origin, launcher)
     _enter(newborn, image, origin, writers, linger)
+
+
+def _start_fresh(settings: Settings, resources: Resources) -> NoReturn:
+    """Become the bridge, without a fork: the initial process runs the program again."""
+    again = command.again()
+    _flush()
+    _raise_limit()
+    directory = RuntimeDirectory()
+    ours, theirs = socket.socketpair()
+    origin = Origin()
+    try:
+        child = bare.start(ours, theirs, directory, again)
+    except OSError as error:
+        directory.remove()
+        directory.close()
+        raise _no_zygote(error, origin, ours, theirs) from error
+    leave.run_finalizers()
+    native.run(native.Program(ours, child, directory, settings, resources, origin))
+
+
+def _join(unborn: birth.Unborn, linger: float | None) -> None:
+    """In a process that starts fresh, and has come to `init()`. Returns in the initial one only.
+
+    What the program does before `init()` was checked in the command. Here there is no fork.
+    """
+    _stop_watchdog()
+    system.raise_descriptor_limit()
+    image = Image.capture(fresh=True)
+    writers = _flush()
+    origin = Origin()
+    try:
+        newborn = unborn.join()
+    except InitError:
+        origin.resume()
+        raise
+    entry.prepare_fresh()
+    _enter(newborn, image, origin, writers, linger)
+
+
+def _raise_limit() -> None:
+    """Have as many descriptors as there can be, and refuse where these are too few."""
+    limit = system.raise_descriptor_limit()
+    if limit < _DESCRIPTORS_LEAST:
+        raise InitError(
+            f"a process may have only {limit} open files here, and a program needs at least "
+            f"{_DESCRIPTORS_LEAST}: `ulimit -n` raises it"
+        )
+
+
+def _no_zygote(error: OSError, origin: Origin, *connection: socket.socket) -> InitError:
+    """Undo what `init()` has done. Gives what it raises."""
+    origin.resume()
+    for end in connection:
+        end.close()
+    return InitError(f"init() cannot start a process: {error.strerror}")
 
 
 def _enter(
@@ -227,15 +293,15 @@ def _settings() -> Settings:
     except SettingsError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    if settings.start is Start.FRESH:
-        text = "CONSTELLATION_START=fresh is not supported by this version: set 'fork', or nothing"
-        print(text, file=sys.stderr)
-        sys.exit(2)
     return settings
 
 
-def _check() -> None:
-    """Refuse to fork where a fork would break the program."""
+def _check(why: str) -> None:
+    """Refuse where a program of several processes cannot begin.
+
+    Args:
+        why: What it is about `init()` that does not allow it.
+    """
     others = [
         thread.name for thread in threading.enumerate() if thread is not threading.current_thread()
     ]
@@ -244,13 +310,13 @@ def _check() -> None:
     if others or started or len(sys._current_frames()) > 1:
         names = ", ".join(map(repr, others)) or "a thread unknown to the threading module"
         raise InitError(
-            f"init() forks, so no other Python thread may run, but {names} does: "
+            f"{why}, so no other Python thread may run, but {names} does: "
             "call init() before threads are started"
         )
     loops = sys.modules.get("asyncio")  # a loop runs only where somebody imported it
     if loops is not None and loops._get_running_loop() is not None:
         raise InitError(
-            "init() forks, so it cannot be called inside a running event loop: "
+            f"{why}, so it cannot be called inside a running event loop: "
             "call it before asyncio.run()"
         )
     tracker = sys.modules.get("multiprocessing.resource_tracker")
@@ -258,7 +324,7 @@ def _check() -> None:
     children = [child for child in system.children() if child != spared]
     if children:
         raise InitError(
-            "init() forks, so there may be no child process, neither running nor unwaited for, "
+            f"{why}, so there may be no child process, neither running nor unwaited for, "
             f"but there is {', '.join(map(str, children))}: "
             "call init() before child processes are started, or wait for them"
         )

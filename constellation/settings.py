@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -26,6 +27,9 @@ class Start(str, enum.Enum):
     """As a new interpreter that runs the program up to ``init()``."""
 
 
+#: What macOS has in its own libraries does not survive a fork.
+START_DEFAULT = Start.FRESH if sys.platform == "darwin" else Start.FORK
+
 _Choice = TypeVar("_Choice", bound=enum.Enum)
 
 
@@ -43,7 +47,7 @@ class Settings:
     format: Format = Format.HUMAN
     version: bool = False
     recce: bool = False
-    start: Start = Start.FORK
+    start: Start = START_DEFAULT
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -56,7 +60,7 @@ class Settings:
             format=_choice(environ, "CONSTELLATION_FORMAT", Format.HUMAN),
             version=_switch(environ, "CONSTELLATION_VERSION"),
             recce=_switch(environ, "CONSTELLATION_RECCE"),
-            start=_choice(environ, "CONSTELLATION_START", Start.FORK),
+            start=_choice(environ, "CONSTELLATION_START", START_DEFAULT),
         )
 
 

@@ -105,6 +105,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
+@pytest.fixture(params=["fork", "fresh"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the programs that a test runs start their processes: it is run once for each way."""
+    monkeypatch.setenv("CONSTELLATION_START", request.param)
+    return str(request.param)
+
+
 # -- what can leak --------------------------------------------------------------------------------
 
 contexts: weakref.WeakSet[zmq.Context] = weakref.WeakSet()

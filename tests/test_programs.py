@@ -6,7 +6,9 @@ Every line that begins with `# case:` is one, a JSON object of
 - `out`, `err`: what the initial process writes, as text or as {"size": ..., "sha256": ...};
 - `err~`: a regular expression that its standard error matches;
 - `children`: the same, and `exit`, of the processes that it spawns, in order;
-- `exit`: how the initial process ends, and `code`: what the command exits with (default: 0).
+- `exit`: how the initial process ends, and `code`: what the command exits with (default: 0);
+- `fresh`: whether it is run again with processes that start fresh, for which all is the same, but
+  takes far longer.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ def cases() -> list[Any]:
         lines = [line for line in path.read_text().splitlines() if line.startswith("# case:")]
         assert lines, f"{path} says nothing of what is to come of it"
         for index, line in enumerate(lines):
-            found.append(pytest.param(path, json.loads(line[7:]), id=f"{path.stem}-{index}"))
+            case = json.loads(line[7:])
+            found += [
+                pytest.param(path, case, way, id=f"{path.stem}-{index}-{way}")
+                for way in (("fork", "fresh") if case.get("fresh") else ("fork",))
+            ]
     return found
 
 
@@ -56,13 +62,13 @@ def check_node(node: programs.Node, case: dict[str, Any]) -> None:
         check_node(child, expected)
 
 
-@pytest.mark.parametrize(("path", "case"), cases())
-def test_program(path: Path, case: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("path", "case", "way"), cases())
+def test_program(path: Path, case: dict[str, Any], way: str) -> None:
     done = programs.run(
         path,
         *case.get("args", ()),
         stdin=case.get("stdin", "").encode(),
-        **case.get("env", {}),
+        **{"CONSTELLATION_START": way, **case.get("env", {})},
     )
     assert done.code == case.get("code", 0), done.err.decode()
     check_node(done.tree, case)

@@ -341,14 +341,6 @@ def test_the_needs_of_the_initial_process_are_asked_for(tmp_path: Path) -> None:
     assert (done.code, done.err) == (0, b"")
 
 
-def test_what_this_version_cannot_do_is_refused(tmp_path: Path) -> None:
-    done = programs.run(programs.write(tmp_path, PROGRAM), CONSTELLATION_START="fresh")
-    assert done.code == 2
-    assert done.err.decode() == (
-        "CONSTELLATION_START=fresh is not supported by this version: set 'fork', or nothing\n"
-    )
-
-
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import pytest
 
 from constellation.errors import SettingsError
-from constellation.settings import Format, Settings, Start
+from constellation.settings import START_DEFAULT, Format, Settings, Start
 
 
 def read(**settings: str) -> Settings:
@@ -15,8 +16,9 @@ def read(**settings: str) -> Settings:
 
 def test_nothing_set() -> None:
     assert Settings.from_environment({"PATH": "/bin"}) == Settings(
-        format=Format.HUMAN, version=False, recce=False, start=Start.FORK
+        format=Format.HUMAN, version=False, recce=False, start=START_DEFAULT
     )
+    assert START_DEFAULT is (Start.FRESH if sys.platform == "darwin" else Start.FORK)
 
 
 def test_everything_set() -> None:

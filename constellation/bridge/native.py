@@ -35,7 +35,7 @@ from constellation.process.launcher import Launcher
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
 from constellation.resources import Resources
-from constellation.settings import Format, Settings
+from constellation.settings import Format, Settings, Start
 
 _MONITORS_LIMIT = 2.5
 _ZYGOTE_LIMIT = 3.5
@@ -127,7 +127,13 @@ class _Bridge:
             )
         )
         self._launcher = Launcher(program.zygote, program.directory.path)
-        self._roster = Roster(self._selector, self._launcher, self._show, self._may_grow)
+        self._roster = Roster(
+            self._selector,
+            self._launcher,
+            self._show,
+            self._may_grow,
+            spares=program.settings.start is Start.FORK,
+        )
         self._relay: TerminalRelay | None = None
         self._zygote_reaped = False
         self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ, self._signalled)

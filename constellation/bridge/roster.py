@@ -24,7 +24,8 @@ other, but nobody's. The next spawn adopts it, at whatever stage it is, and a ne
 program that does not spawn has none, and one that spawns many at once gets one at the end: a spare
 saves nobody work, it is done earlier. It is a member here, and so is stopped and ended with the
 others. But the tree does not know it: it holds up no end and shows nothing, and if it dies, the
-next spawn does without.
+next spawn does without. Where processes start fresh there is no spare: it would run the program's
+own code up to `init()`, and nobody has asked for that.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ from constellation.control.messages import (
     Watch,
 )
 from constellation.control.stream import ControlError, MessageStream
+from constellation.errors import ProgramError
 from constellation.exit_status import ExitStatus
 from constellation.pid import Pid
 from constellation.process import system
@@ -83,6 +85,7 @@ from constellation.units import Cpu, Mem
 
 _LOST_MONITOR = "monitor killed"
 _LOST_ZYGOTE = "zygote killed"
+_UNBORN = "the program ended before it reached init() again"
 _GRANT_AT = OUTPUT_WINDOW // 4  # room is given back in pieces of this, not for every line
 
 
@@ -97,6 +100,7 @@ class _Member:
     owed: int = 0  # bytes of output that its monitor was not given room for again
     dead: bool = False
     killed: bool = False  # by the command, for a signal that came to it
+    unborn: bool = False  # it ended before it reached `init()`
     adopted: bool = False  # it is a process of the program, or is becoming one
 
 
@@ -108,6 +112,7 @@ class Roster:
         launcher: Makes the processes.
         show: Takes what is to be shown, in order.
         may_grow: Whether more output may be taken in now.
+        spares: Whether to have a process made ahead of the next spawn.
     """
 
     def __init__(
@@ -116,7 +121,10 @@ class Roster:
         launcher: Launcher,
         show: Callable[[Iterable[Event]], None],
         may_grow: Callable[[], bool],
+        *,
+        spares: bool = True,
     ) -> None:
+        self._spares = spares
         self._selector = selector
         self._launcher = launcher
         self._show = show
@@ -233,6 +241,8 @@ class Roster:
         self._selector.unregister(self._launcher.stream)
         self._refusal = "the program's zygote was killed"
         self._cause = self._cause or _LOST_ZYGOTE
+        # It holds the ends of monitors that were not handed on: their streams would never end.
+        self._launcher.close()
         for member in list(self._members.values()):
             # Their monitors have noticed too, and kill; what they cannot tell any more is lost.
             member.killed = not member.dead
@@ -284,6 +294,7 @@ class Roster:
             case Held():
                 self._do(self._tree.drained(pid))
             case Failed(kind, text):
+                member.unborn = kind == ProgramError.__name__
                 self._refuse(member, kind, text)
             case Trouble(text):
                 self._troubles.append(text)
@@ -306,6 +317,9 @@ class Roster:
         member.killed = member.killed and status.signal == "SIGKILL"
         if member.killed:
             status = dataclasses.replace(status, cause=self._cause)
+        elif member.unborn and status.success:
+            # Without an error, and all the same it has not done what it was to do.
+            status = ExitStatus(lost=_UNBORN, max_rss=status.max_rss)
         self._do(self._tree.died(member.pid, status))
 
     def _conclude(self, member: _Member, reason: str) -> None:
@@ -417,7 +431,7 @@ class Roster:
     # -- the spare
 
     def _make_spare(self) -> None:
-        if self._spare is None and self._refusal is None and not self._spawns:
+        if self._spares and self._spare is None and self._refusal is None and not self._spawns:
             # Where there is no room for one, a spawn is told so, and not this.
             with contextlib.suppress(OSError):
                 self._spare = self._add(self._launcher.launch())

@@ -9,7 +9,13 @@ monitor              bridge                  :data:`FromMonitor`
 bridge               monitor                 :data:`ToMonitor`
 zygote               bridge                  :data:`FromZygote`
 bridge               zygote                  :data:`ToZygote`
+monitor              process, before         :data:`ToNewborn`
+                     `init()`
+process, at          monitor                 :data:`FromNewborn`
+`init()`
 ===================  ======================  ===========================================
+
+The last two are only where processes start fresh.
 
 A spawn, in the order in which it happens (S spawns C, B is the bridge)::
 
@@ -315,3 +321,46 @@ class Fork(Message, frozen=True):
 
 
 ToZygote: TypeAlias = Fork
+
+
+# -- monitor -> process that starts fresh, and back -----------------------------------------------
+
+
+class Birth(Message, frozen=True):
+    """You are a process of the program, from when you reach ``init()``.
+
+    The descriptors are those of the new process, which it has been started with.
+
+    Attributes:
+        nonce: What it was also told on its command line: so it knows that this is meant for it.
+        key: The key of its Pid.
+        endpoint: The endpoint of its Pid.
+        initial: Whether it is the initial process.
+        seeded: Whether the seed of hashes in its environment is not the user's.
+        listener: Its listening socket.
+        control: Its control stream.
+        out: What becomes its standard output.
+        err: What becomes its standard error.
+        stdin: What becomes its standard input; None: that stays /dev/null.
+    """
+
+    nonce: bytes
+    key: bytes
+    endpoint: str
+    initial: bool
+    seeded: bool
+    listener: int
+    control: int
+    out: int
+    err: int
+    stdin: int | None
+
+
+ToNewborn: TypeAlias = Birth
+
+
+class Born(Message, frozen=True):
+    """I have reached ``init()``, and what I write from now on is to be shown."""
+
+
+FromNewborn: TypeAlias = Born

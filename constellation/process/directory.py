@@ -26,6 +26,9 @@ _SOCKET_PATH_LIMIT = 107 if LINUX else 103
 _KEY_DIGITS = 32
 _PREFIX = "cst-"
 _NEW = ".new"
+_KINDS = stat.S_IFSOCK, stat.S_IFREG
+"""What there may be in it: sockets, and files that somebody was killed while he took their name."""
+
 _NAME = re.compile(re.escape(_PREFIX) + r"\w{8}")
 
 
@@ -39,6 +42,7 @@ class RuntimeDirectory:
     __slots__ = ("_descriptor", "path")
 
     def __init__(self) -> None:
+        """Make one."""
         path = tempfile.mkdtemp(prefix=_PREFIX, suffix=_NEW)
         length = len(os.fsencode(path)) - len(_NEW) + 1 + _KEY_DIGITS
         # A Pid holds the path as printable text.
@@ -53,6 +57,14 @@ class RuntimeDirectory:
         self.path = path.removesuffix(_NEW)
         os.rename(path, self.path)
 
+    @classmethod
+    def inherited(cls, path: str, descriptor: int) -> RuntimeDirectory:
+        """That of the process that started this one."""
+        directory = cls.__new__(cls)
+        directory.path = path
+        directory._descriptor = descriptor
+        return directory
+
     def fileno(self) -> int:
         """The descriptor that the lock belongs to, and to its copies in forks."""
         return self._descriptor
@@ -62,7 +74,7 @@ class RuntimeDirectory:
         os.close(self._descriptor)
 
     def remove(self) -> None:
-        """Remove it and the sockets in it. Whoever comes second finds nothing to do."""
+        """Remove it and what is in it. Whoever comes second finds nothing to do."""
         with contextlib.suppress(FileNotFoundError):
             _remove(self.path)
 
@@ -96,7 +108,7 @@ def _remove_abandoned(path: str) -> None:
 
 def _remove(path: str) -> None:
     for entry in os.scandir(path):
-        if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+        if stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode) in _KINDS:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(entry.path)
     os.rmdir(path)

@@ -1,7 +1,8 @@
 """What a process of the user's does between its fork and the user's code.
 
 What is the same for all of them the zygote has done before it forks them: :func:`prepare_first` for
-every process, and :func:`prepare` for those that are spawned, once the initial one is forked.
+every process, and :func:`prepare` for those that are spawned, once the initial one is forked. One
+that starts fresh does it itself: :func:`prepare_fresh`.
 """
 
 from __future__ import annotations
@@ -33,13 +34,23 @@ def prepare_first() -> None:
 
 def prepare() -> None:
     """In the zygote: what every process finds that is not the initial one."""
+    _replace_stdin()
+    holes.fill()
+    gc.freeze()
+
+
+def prepare_fresh() -> None:
+    """In a process that starts fresh, when it has reached `init()` and has its streams."""
+    os.environ["CONSTELLATION"] = MODE
+    _replace_stdin()
+
+
+def _replace_stdin() -> None:
     # The old ones stay referenced: dropping them may run code of the user's.
     _kept.append(sys.stdin)
     _kept.append(sys.__stdin__)
     sys.stdin = _new_stdin(sys.__stdin__)
     sys.__stdin__ = sys.stdin  # type: ignore[misc]
-    holes.fill()
-    gc.freeze()
 
 
 _kept: list[object] = []
@@ -53,19 +64,19 @@ def _buffer_lines(stream: object) -> None:
 
 
 def adapt(newborn: Newborn, origin: Origin) -> None:
-    """Make a fresh fork a process of its own. Signals stay blocked, and nothing is collected.
+    """Make this a process of its own. Signals stay blocked, and nothing is collected.
 
     Args:
         newborn: Who it is.
         origin: The program at `init()`.
     """
     system.set_name(SPARE_NAME)
-    origin.restore(initial=newborn.initial)
+    origin.restore(initial=newborn.initial, fresh=newborn.fresh)
     for stream in (sys.stdout, sys.__stdout__):
         if not getattr(stream, "line_buffering", False):
             _buffer_lines(stream)
     if not newborn.initial:
-        leave.forget_exit_handlers()
+        leave.forget_exit_handlers(finalizers=not newborn.fresh)
 
 
 def _new_stdin(old: TextIO | None) -> TextIOWrapper | None:

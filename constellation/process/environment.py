@@ -2,7 +2,8 @@
 
 Arguments, environment, import path and working directory are those of the spawner at the spawn. The
 new process has those of the program at `init()`, since it is a fork of it; what has changed since
-travels with the closure, and is applied before anything of that is unpickled.
+travels with the closure, and is applied before anything of that is unpickled. A process that starts
+fresh may have found others at its own `init()`, so there all of them travel.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ __all__ = ["apply", "difference"]
 
 
 class _Difference(msgspec.Struct, array_like=True):
-    """What is not as it was at `init()`; None and empty: it is."""
+    """What is not as it was at `init()`; None and empty: it is.
+
+    Where `whole` is true, `set` is the whole environment.
+    """
 
     argv: list[str] | None
     path: list[str] | None
     cwd: str | None
     set: dict[bytes, bytes]
     unset: list[bytes]
+    whole: bool
 
 
 _decoder = msgspec.msgpack.Decoder(_Difference)
@@ -39,19 +44,24 @@ def difference(image: Image) -> bytes:
     """
     old = image.environ
     new = dict(os.environb)
-    changed = {} if new == old else {k: v for k, v in new.items() if old.get(k) != v}
+    whole = image.fresh
+    if whole:
+        changed = new
+    else:
+        changed = {} if new == old else {k: v for k, v in new.items() if old.get(k) != v}
     argv = [str(each) for each in sys.argv]
     path = [each for each in sys.path if isinstance(each, str)]
     moved = directory_identity() != image.directory
-    cwd = working_directory() if moved else None
+    cwd = working_directory() if moved or whole else None
     if moved and cwd is None:
         raise SpawnError("the working directory, which a new process would have, was removed")
     found = _Difference(
-        argv=None if argv == image.argv else argv,
-        path=None if path == image.path else path,
+        argv=None if argv == image.argv and not whole else argv,
+        path=None if path == image.path and not whole else path,
         cwd=cwd,
         set=changed,
         unset=[name for name in old if name not in new],
+        whole=whole,
     )
     return msgspec.msgpack.encode(found)
 
@@ -67,7 +77,8 @@ def apply(data: bytes | bytearray | memoryview) -> None:
         sys.argv[:] = found.argv
     if found.path is not None:
         sys.path[:] = found.path
-    for name in found.unset:
+    unset = [each for each in os.environb if each not in found.set] if found.whole else found.unset
+    for name in unset:
         os.environb.pop(name, None)
     for name, value in found.set.items():
         if os.environb.get(name) != value:

@@ -23,16 +23,16 @@ class Newborn:
     Attributes:
         pid: Its Pid, which others could connect to before it ran.
         initial: Whether it is the initial process.
-        directory: The program's runtime directory, where the sockets are.
         listener: Its bound and listening socket.
         control: Its control stream, whose other end the bridge holds.
+        fresh: Whether it has run the program up to `init()` itself, and is no fork of it.
     """
 
     pid: Pid
     initial: bool
-    directory: str
     listener: socket.SocketType
     control: MessageStream[ToProcess]
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,12 @@ class Image:
         cwd: The working directory as it was, None if it had been removed.
         directory: Device and inode of the working directory: they tell whether it is still the same
             one, also where it was removed or renamed.
+        fresh: Whether processes are no forks of one that had made this record, but have made their
+            own.
     """
 
-    def __init__(self, main: ModuleType) -> None:
+    def __init__(self, main: ModuleType, *, fresh: bool = False) -> None:
+        self.fresh = fresh
         self.argv: list[str] = list(sys.argv)
         self.environ: dict[bytes, bytes] = dict(os.environb)
         self.path: list[str] = list(sys.path)
@@ -87,9 +90,9 @@ class Image:
         }
 
     @classmethod
-    def capture(cls) -> Image:
+    def capture(cls, *, fresh: bool = False) -> Image:
         """Records the program as it is now. Called once, by `init()`, before anything is forked."""
-        return cls(sys.modules["__main__"])
+        return cls(sys.modules["__main__"], fresh=fresh)
 
     # -- by reference or by value
 

@@ -159,7 +159,7 @@ class Launcher:
             os.unlink(pid.endpoint.removeprefix("ipc://"))
 
     def close(self) -> None:
-        """End the zygote, which ends when nothing of the program is left."""
+        """End the zygote, which ends when nothing of the program is left. Again it does nothing."""
         for _, handed_on in self._waiting:
             for descriptor in handed_on:
                 os.close(descriptor)

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 import weakref
 from collections.abc import Callable, Coroutine
 from types import TracebackType
@@ -27,23 +28,44 @@ _FLUSH_FAILED = 120  # what the interpreter exits with then
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
-def forget_exit_handlers() -> None:
+def forget_exit_handlers(*, finalizers: bool) -> None:
     """Start with an empty `atexit` table: what was registered before is the initial process's.
 
     The modules of the standard library that registered themselves when they were imported do so
     again, since they would not by themselves.
+
+    Args:
+        finalizers: Whether to forget finalizers too. In a fork they would delete what belongs to
+            the initial process: a TemporaryDirectory. A process that starts fresh has made that
+            itself.
     """
     atexit._clear()
-    # Finalizers of before `init()` would delete, in each process, what belongs to the initial one:
-    # a TemporaryDirectory. New ones shall register again.
-    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        finalizer.atexit = False
-    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
-    atexit.register(logging.shutdown)
     util = sys.modules.get("multiprocessing.util")
+    if finalizers:
+        for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+            finalizer.atexit = False
+        # New ones shall register again.
+        weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
+        if util is not None:
+            util._finalizer_registry.clear()
+    else:
+        atexit.register(weakref.finalize._exitfunc)  # type: ignore[attr-defined]
+    atexit.register(logging.shutdown)
     if util is not None:
-        util._finalizer_registry.clear()
         atexit.register(util._exit_function)
+
+
+def run_finalizers() -> None:
+    """Delete what this process has made for itself, such as a TemporaryDirectory: it leaves.
+
+    For the command where processes start fresh: each of them has made its own.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what nobody could have deleted before
+        _attempt(weakref.finalize._exitfunc, "weakref.finalize")  # type: ignore[attr-defined]
+        if util is not None:
+            _attempt(util._run_finalizers, "multiprocessing.util")
 
 
 def run(call: Callable[[], object], failing: Callable[[], None]) -> NoReturn:

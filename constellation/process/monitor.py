@@ -45,7 +45,9 @@ from constellation.control.messages import (
 )
 from constellation.control.stream import ControlError, MessageStream
 from constellation.process import descriptors, signals, system
+from constellation.process.command import Command
 from constellation.process.identity import Newborn
+from constellation.process.nursery import Nursery
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
 
@@ -73,6 +75,8 @@ class Task:
         lifeline: The descriptor that reaches its end when the zygote dies.
         zygote: The zygote's process id.
         origin: The program at `init()`.
+        directory: The program's runtime directory.
+        command: What the process executes, to start fresh; None: it is a fork of the image.
     """
 
     newborn: Newborn
@@ -81,18 +85,24 @@ class Task:
     lifeline: int
     zygote: int
     origin: Origin
+    directory: str
+    command: Command | None
 
 
 def run(task: Task) -> Newborn:
     """Be the monitor of a new process. All signals are blocked.
 
     Returns:
-        In the user's process only: what it knows of itself. In the monitor it never returns.
+        In the user's process only: what it knows of itself. In the monitor, and where the process
+        starts fresh, it never returns.
     """
     monitor = os.getpid()
+    nursery = None
     # The process first: what the monitor needs it can make while the process is already on its way.
     try:
         pipes = os.pipe(), os.pipe()
+        if task.command is not None:
+            nursery = Nursery(task, task.command, pipes[0][1], pipes[1][1])
         child = system.fork_program()
     except OSError as error:
         stream = _stream(task)
@@ -100,10 +110,13 @@ def run(task: Task) -> Newborn:
             stream.send(Failed("SpawnError", f"cannot start a process: {error.strerror}"))
         os._exit(1)
     if child:
-        _watch_over(child, task, _stream(task), Wakeup(), pipes)
+        _watch_over(child, task, _stream(task), Wakeup(), pipes, nursery)
+    _set_apart(monitor)
+    if nursery is not None:
+        nursery.run_program()
     os.close(task.control)
     os.close(task.lifeline)
-    _become_process(task, pipes, monitor)
+    _connect_streams(task, pipes)
     return task.newborn
 
 
@@ -111,13 +124,15 @@ def _stream(task: Task) -> MessageStream[ToMonitor]:
     return MessageStream(descriptors.adopt_socket(task.control), _decoder)
 
 
-def _become_process(
-    task: Task, pipes: tuple[tuple[int, int], tuple[int, int]], monitor: int
-) -> None:
-    """In the fork that becomes the user's process: its session, its streams, its death."""
+def _set_apart(monitor: int) -> None:
+    """In the fork that becomes the user's process: its death with the monitor, its session."""
     if not system.set_parent_death_signal(signal.SIGKILL, monitor):
         os._exit(1)
     os.setsid()
+
+
+def _connect_streams(task: Task, pipes: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    """In the fork that becomes the user's process: its standard streams."""
     if task.stdin is not None:
         os.dup2(task.stdin, 0)
         os.close(task.stdin)
@@ -133,6 +148,7 @@ def _watch_over(
     stream: MessageStream[ToMonitor],
     wakeup: Wakeup,
     pipes: tuple[tuple[int, int], tuple[int, int]],
+    nursery: Nursery | None,
 ) -> NoReturn:
     """In the monitor: watch until nothing is left to do, then exit."""
     code = 1
@@ -142,12 +158,11 @@ def _watch_over(
         for _, write in pipes:
             os.close(write)
         reads = {read: descriptor for descriptor, (read, _) in enumerate(pipes, start=1)}
-        descriptors.close_all_but(
-            {0, 1, 2, stream.fileno(), task.lifeline, *wakeup.descriptors, *reads}
-        )
+        kept = {0, 1, 2, stream.fileno(), task.lifeline, *wakeup.descriptors, *reads}
+        descriptors.close_all_but(kept if nursery is None else kept.union(nursery.descriptors))
         orphaned = not system.set_parent_death_signal(signal.SIGTERM, task.zygote)
         signals.restore_mask(())
-        _Monitor(child, task, stream, wakeup, reads, orphaned).loop()
+        _Monitor(child, task, stream, wakeup, reads, nursery, orphaned).loop()
         code = 0
     except BaseException:  # noqa: BLE001 - told to the bridge
         text = f"in the monitor of {task.newborn.pid}:\n{traceback.format_exc()}"
@@ -166,9 +181,11 @@ class _Monitor:
         stream: MessageStream[ToMonitor],
         wakeup: Wakeup,
         pipes: dict[int, int],
+        nursery: Nursery | None,
         orphaned: bool,
     ) -> None:
         self._child = child
+        self._nursery = nursery  # until the process has reached `init()`
         self._zygote = task.zygote
         self._lifeline = task.lifeline
         self._stream = stream
@@ -187,6 +204,8 @@ class _Monitor:
         self._poll = select.poll()
         for descriptor in (stream.fileno(), self._lifeline, wakeup.fileno()):
             self._poll.register(descriptor, select.POLLIN)
+        if nursery is not None:
+            self._poll.register(nursery.fileno(), select.POLLIN)
         self._tell(Started(child))
         if orphaned:
             self._end()
@@ -208,6 +227,8 @@ class _Monitor:
                 elif descriptor == self._lifeline:
                     self._poll.unregister(descriptor)
                     self._end()
+                elif descriptor != self._stream.fileno():
+                    self._look_into_nursery()
                 else:
                     self._converse()
             self._pass_time()
@@ -228,6 +249,8 @@ class _Monitor:
     def _adjust(self) -> None:
         """See that the poll looks at the pipes iff there is room, and at the stream as needed."""
         reading = self._room > 0 and self._connected and not self._stream.unsent
+        if self._nursery is not None:
+            reading = False  # nothing can be in the pipes, and their end says nothing yet
         if reading != self._reading:
             self._reading = reading
             for descriptor in self._pipes:
@@ -337,9 +360,44 @@ class _Monitor:
         self._poll.unregister(self._stream.fileno())
         self._end()
 
+    # -- the process before `init()`, where it starts fresh
+
+    def _look_into_nursery(self) -> None:
+        """See whether the process has reached `init()`."""
+        nursery = self._nursery
+        if nursery is None or nursery.silent:
+            return
+        born = nursery.born()
+        if not (born or nursery.silent):
+            return
+        self._poll.unregister(nursery.fileno())
+        if born:
+            self._nursery = None
+            nursery.close()
+            for number in nursery.signals:
+                self._signal(number)
+
+    def _lose_unborn(self, nursery: Nursery, status: int) -> None:
+        """The process is dead, and has not reached `init()`: show what it wrote in vain."""
+        self._nursery = None
+        if not nursery.silent:
+            self._poll.unregister(nursery.fileno())  # a fork of the process holds the other end
+        if self._killing_until is not None:
+            nursery.close()
+            return
+        self._tell(Failed("ProgramError", nursery.obituary(status)))
+        written = nursery.take_files()
+        self._read_to_be_sure = sum(os.fstat(file).st_size for file in written.values())
+        for pipe, number in list(self._pipes.items()):
+            os.close(pipe)
+            del self._pipes[pipe]
+            self._pipes[written[number]] = number
+
     # -- the process and its descendants
 
     def _signal(self, number: int) -> None:
+        if self._nursery is not None and self._nursery.hold(number):
+            return
         if self._died_at is None:
             # Not reaped, so the number is still its own; before its setsid() it has no group.
             try:
@@ -365,6 +423,9 @@ class _Monitor:
             if dead == self._child:
                 self._died_at = time.monotonic()
                 self._read_to_be_sure = self._pipe_size()
+                self._look_into_nursery()
+                if self._nursery is not None:
+                    self._lose_unborn(self._nursery, status)
                 self._tell(Died(status, system.max_rss_bytes(usage)))
 
     def _kill_group(self, dying: int) -> None:

@@ -44,12 +44,13 @@ class Origin:
         sys.setprofile(None)
         self._handlers.clear(catch=catch, ignore=ignore)
 
-    def restore(self, *, initial: bool) -> None:
+    def restore(self, *, initial: bool, fresh: bool) -> None:
         """Become a process of the user's.
 
         Args:
             initial: Whether this is the initial process, which goes on where the program was, or a
                 spawned one, which has random numbers of its own.
+            fresh: Whether this is no fork.
         """
         self._handlers.restore()
         if initial:
@@ -57,7 +58,8 @@ class Origin:
             if self._timer[0]:
                 signal.setitimer(signal.ITIMER_REAL, *self._timer)
         else:
-            # The fork has reseeded `random` itself.
+            if fresh:
+                random.seed()  # as a fork does by itself
             reseed: Callable[[], None] | None = getattr(
                 sys.modules.get("numpy.random"), "seed", None
             )

@@ -45,6 +45,21 @@ def restore_mask(mask: Iterable[int]) -> None:
     _sigmask(_SETMASK, mask)
 
 
+def give_back(*, ignored: Iterable[int], blocked: Iterable[int]) -> None:
+    """Leave nothing of this role to the program that this process is about to execute.
+
+    Args:
+        ignored: The signals that the program is started with as ignored.
+        blocked: Those that it is started with as blocked.
+    """
+    for number in signal.valid_signals():
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
+            signal.signal(number, signal.SIG_DFL)
+    for each in ignored:
+        signal.signal(each, signal.SIG_IGN)
+    restore_mask(blocked)
+
+
 class Handlers:
     """The Python signal handlers of a program as they were at `init()`."""
 

@@ -3,6 +3,9 @@
 It is single-threaded and never runs the user's code. It forks the monitors, reaps them, and kills
 what a killed monitor leaves behind. It ends when its launcher ends it or dies; then it sees that no
 process of the program is left, removes the program's runtime directory, and exits.
+
+Where processes start fresh, it is a bare one that holds no image (`constellation.process.bare`),
+and its monitors execute the program's command.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from constellation.control.messages import (
 from constellation.control.stream import ControlError, MessageStream
 from constellation.pid import Pid
 from constellation.process import descriptors, entry, monitor, signals, system
+from constellation.process.command import Command
 from constellation.process.directory import RuntimeDirectory
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
@@ -51,7 +55,11 @@ _to_process = msgspec.msgpack.Decoder(ToProcess)
 
 
 def run(
-    control: socket.socket, directory: RuntimeDirectory, origin: Origin, launcher: int
+    control: socket.SocketType,
+    directory: RuntimeDirectory,
+    origin: Origin,
+    launcher: int,
+    command: Command | None = None,
 ) -> Newborn:
     """Be the zygote. All signals are blocked.
 
@@ -60,6 +68,7 @@ def run(
         directory: The program's runtime directory.
         origin: The program at `init()`.
         launcher: The launcher's process id.
+        command: What a process executes that starts fresh; None: it is a fork of this one.
 
     Returns:
         In a user's process only: what it knows of itself. In the zygote and the monitors it never
@@ -73,8 +82,9 @@ def run(
         system.become_subreaper()
         descriptors.replace_with_null(0, 1, 2)
         origin.shed(catch=_CAUGHT, ignore=_IGNORED)
-        entry.prepare_first()
-        zygote = _Zygote(stream, directory, origin, launcher)
+        if command is None:
+            entry.prepare_first()
+        zygote = _Zygote(stream, directory, origin, launcher, command)
         _kept.append(zygote)
         signals.restore_mask(())
     except BaseException:  # noqa: BLE001 - told to the launcher
@@ -106,14 +116,17 @@ class _Zygote:
         directory: RuntimeDirectory,
         origin: Origin,
         launcher: int,
+        command: Command | None,
     ) -> None:
         self._stream = stream
+        self._command = command
         self._directory = directory
         self._origin = origin
         self._launcher = launcher
         self._monitors: dict[int, int] = {}  # process id -> the launcher's number
         self._ended: list[_Ended] = []
-        self._prepared = False  # for processes that are not the initial one
+        # Whether all is done for forks that are not the initial process.
+        self._prepared = command is not None
         self._wakeup = Wakeup()
         self._lifeline = os.pipe()
         self._poll = select.poll()
@@ -168,7 +181,6 @@ class _Zygote:
         newborn = Newborn(
             Pid(fork.key, fork.endpoint),
             fork.initial,
-            self._directory.path,
             descriptors.adopt_socket(listener),
             MessageStream(descriptors.adopt_socket(control), _to_process),
         )
@@ -179,6 +191,8 @@ class _Zygote:
             self._lifeline[0],
             os.getpid(),
             self._origin,
+            self._directory.path,
+            self._command,
         )
         mask = signals.block_all()
         try:

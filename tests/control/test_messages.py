@@ -39,6 +39,8 @@ EXAMPLES = [
     messages.MonitorEnded(3, 9),
     messages.Trouble("text"),
     messages.Fork(3, b"k" * 16, "ipc:///a", False, True),
+    messages.Birth(b"n" * 8, b"k" * 16, "ipc:///a", False, True, 3, 4, 5, 6, None),
+    messages.Born(),
 ]
 
 UNIONS = [
@@ -48,6 +50,8 @@ UNIONS = [
     messages.ToMonitor,
     messages.FromZygote,
     messages.ToZygote,
+    messages.ToNewborn,
+    messages.FromNewborn,
 ]
 
 

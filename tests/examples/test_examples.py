@@ -42,10 +42,15 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_an_example(name: str) -> None:
+FRESH = ["process_pool.py"]  # those with processes that start fresh
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), [*((name, "fork") for name in CASES), *((name, "fresh") for name in FRESH)]
+)
+def test_an_example(name: str, way: str) -> None:
     arguments, expected, processes = CASES[name]
-    done = programs.run(EXAMPLES / name, *arguments)
+    done = programs.run(EXAMPLES / name, *arguments, CONSTELLATION_START=way)
     tree = done.tree
     assert done.code == 0
     assert re.fullmatch(expected, tree.out.decode())

@@ -75,6 +75,7 @@ def test_a_killed_process_is_noticed_by_who_receives_from_it(program: Path) -> N
     assert code == 101  # two different statuses
 
 
+@pytest.mark.usefixtures("way")
 def test_a_killed_monitor_takes_its_process_with_it(program: Path) -> None:
     with programs.start(program) as command:
         command.until(lambda: running(command))
@@ -89,6 +90,7 @@ def test_a_killed_monitor_takes_its_process_with_it(program: Path) -> None:
     assert code == 101
 
 
+@pytest.mark.usefixtures("way")
 def test_a_killed_zygote_ends_the_program(program: Path) -> None:
     with programs.start(program) as command:
         command.until(lambda: running(command))
@@ -100,6 +102,36 @@ def test_a_killed_zygote_ends_the_program(program: Path) -> None:
     assert command.tree.status is not None
 
 
+def test_a_zygote_that_is_killed_with_spawns_before_it_ends_the_program(tmp_path: Path) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        import sys
+        from constellation import *
+        init()
+        print("running", flush=True)
+        sys.stdin.readline()
+        spawns = [spawn(print) for _ in range(40)]  # more than the zygote is asked for at once
+        print("asked", flush=True)
+        for each in spawns:
+            each.block()
+        """,
+    )
+    read, write = os.pipe()
+    with programs.start(path, stdin=read) as command:
+        os.close(read)
+        command.until(lambda: running(command))
+        os.kill(command.zygote, signal.SIGSTOP)
+        os.write(write, b"\n")
+        os.close(write)
+        command.until(lambda: b"asked" in command.output())
+        command.for_a_while(0.2)
+        os.kill(command.zygote, signal.SIGKILL)
+        assert command.wait() != 0
+    assert command.tree.status is not None
+
+
+@pytest.mark.usefixtures("way")
 def test_a_killed_bridge_takes_everything_with_it(program: Path) -> None:
     with programs.start(program) as command:
         command.until(lambda: running(command))

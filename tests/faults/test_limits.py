@@ -6,6 +6,7 @@ import resource
 from pathlib import Path
 
 import programs
+import pytest
 
 LIMITED = """
     import resource
@@ -52,6 +53,7 @@ def test_init_refuses_a_limit_that_no_program_can_live_with(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.usefixtures("way")
 def test_a_soft_limit_is_raised(tmp_path: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     path = programs.write(

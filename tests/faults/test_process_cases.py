@@ -58,8 +58,15 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("how", ["path", "module", "package", "directory", "zip", "-c", "stdin"])
-def test_a_program_runs_however_it_is_started(how: str, tmp_path: Path) -> None:
+STARTS = ["path", "module", "package", "directory", "zip", "-c", "stdin"]
+
+
+@pytest.mark.parametrize(
+    ("how", "way"),
+    # One that starts fresh is started again, which standard input cannot be.
+    [*((how, "fork") for how in STARTS), *((how, "fresh") for how in STARTS[:-1])],
+)
+def test_a_program_runs_however_it_is_started(how: str, way: str, tmp_path: Path) -> None:
     package = tmp_path / "pŕo grám"
     if how in ("module", "package"):
         package = tmp_path / "package"
@@ -81,7 +88,7 @@ def test_a_program_runs_however_it_is_started(how: str, tmp_path: Path) -> None:
     }[how]
     done = subprocess.run(
         [sys.executable, *arguments],
-        env=programs.environment(CONSTELLATION_FORMAT="json"),
+        env=programs.environment(CONSTELLATION_FORMAT="json", CONSTELLATION_START=way),
         cwd=tmp_path,
         input=STARTED.encode() if how == "stdin" else b"",
         capture_output=True,

@@ -71,6 +71,21 @@ def test_everything_arrives(image: Image, tmp_path: Path) -> None:
     assert sys.path is path
 
 
+def test_all_of_it_arrives_where_processes_start_fresh(image: Image, tmp_path: Path) -> None:
+    """They may have found others at their own `init()` than the spawner at its."""
+    image.fresh = True
+    expected = (list(sys.argv), list(sys.path), dict(os.environb), os.getcwd())
+    difference = environment.difference(image)
+    (tmp_path / "other").mkdir()
+    os.chdir(tmp_path / "other")
+    sys.argv.append("of its own")
+    sys.path.append("/of/its/own")
+    os.environ["CHANGED"] = "here"
+    os.environ["NEW"] = "here"
+    environment.apply(difference)
+    assert expected == (sys.argv, sys.path, dict(os.environb), os.getcwd())
+
+
 def test_what_a_path_may_hold_besides_text_stays_behind(image: Image) -> None:
     sys.path.append(Path("/not/text"))  # type: ignore[arg-type]
     sys.argv.append(5)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-# case: {"out": "atexit\nfrom C\n", "exit": 0}
+# case: {"out": "atexit\nfrom C\n", "exit": 0, "fresh": true}
 """What is left in buffers is written: of files and of C; what was before `init()` is not repeated."""
 
 import atexit

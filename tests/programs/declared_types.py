@@ -1,4 +1,4 @@
-# case: {"args": ["unguarded"], "out": "True True True True True\n", "exit": 0, "children": [{"out": "True True True True True\n", "exit": 0}]}
+# case: {"args": ["unguarded"], "out": "True True True True True\n", "exit": 0, "children": [{"out": "True True True True True\n", "exit": 0}], "fresh": true}
 # case: {"args": ["guarded"], "out": "True True True True True\n", "exit": 0, "children": [{"out": "True True True True True\n", "exit": 0}]}
 """A class of the script is the same class in every process, and a member of an Enum the same one."""
 

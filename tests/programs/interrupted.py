@@ -1,4 +1,4 @@
-# case: {"err~": "Traceback .*KeyboardInterrupt", "exit": "SIGINT", "code": 130}
+# case: {"err~": "Traceback .*KeyboardInterrupt", "exit": "SIGINT", "code": 130, "fresh": true}
 from constellation import init
 
 init()

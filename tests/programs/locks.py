@@ -1,4 +1,4 @@
-# case: {"out": "worker.guard: cannot pickle '_thread.lock' object\nargs[0].cfg.lock: cannot pickle '_thread.lock' object\nvalue: cannot pickle '_thread.lock' object\nnothing was started\n", "exit": 0, "children": [{"out": "got 'after'\n", "exit": 0}, {"out": "the image has it\n", "exit": 0}]}
+# case: {"out": "worker.guard: cannot pickle '_thread.lock' object\nargs[0].cfg.lock: cannot pickle '_thread.lock' object\nvalue: cannot pickle '_thread.lock' object\nnothing was started\n", "exit": 0, "children": [{"out": "got 'after'\n", "exit": 0}, {"out": "the image has it\n", "exit": 0}], "fresh": true}
 """A lock that would have to travel is an error at the caller; one of the script is none."""
 
 import threading

@@ -1,4 +1,4 @@
-# case: {"exit": 0, "out": "parent\nforked\nthe fork ended with 4\nshell\nthe shell ended with 3\nb'captured\\n'\nfrom a pool: [1, 4, 9]\n", "err": "shell's error\n", "children": [{"exit": 0, "out": "parent\nforked\nthe fork ended with 4\nshell\nthe shell ended with 3\nb'captured\\n'\nfrom a pool: [1, 4, 9]\n", "err": "shell's error\n"}]}
+# case: {"exit": 0, "out": "parent\nforked\nthe fork ended with 4\nshell\nthe shell ended with 3\nb'captured\\n'\nfrom a pool: [1, 4, 9]\n", "err": "shell's error\n", "children": [{"exit": 0, "out": "parent\nforked\nthe fork ended with 4\nshell\nthe shell ended with 3\nb'captured\\n'\nfrom a pool: [1, 4, 9]\n", "err": "shell's error\n"}], "fresh": true}
 """What a process starts by other means than `spawn` works as it does everywhere."""
 
 import multiprocessing

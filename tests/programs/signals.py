@@ -2,7 +2,7 @@
 # case: {"args": ["SIGSEGV"], "exit": "SIGSEGV", "code": 139}
 # case: {"args": ["SIGKILL"], "exit": "SIGKILL", "code": 137}
 # case: {"args": ["SIGTERM"], "exit": "SIGTERM", "code": 143}
-# case: {"args": ["SIGTERM", "caught"], "out": "caught\n", "exit": 0, "code": 0}
+# case: {"args": ["SIGTERM", "caught"], "out": "caught\n", "exit": 0, "code": 0, "fresh": true}
 import os
 import signal
 import sys

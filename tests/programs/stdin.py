@@ -1,4 +1,4 @@
-# case: {"stdin": "one\ntwo", "out": "'one\\n'\n'two'\n''\n", "exit": 0}
+# case: {"stdin": "one\ntwo", "out": "'one\\n'\n'two'\n''\n", "exit": 0, "fresh": true}
 # case: {"stdin": "", "out": "''\n''\n''\n", "exit": 0}
 import sys
 

@@ -187,6 +187,12 @@ class Running:
             assert time.monotonic() < end, (self.events[-20:], self.err)
             self._read(0.02)
 
+    def for_a_while(self, seconds: float) -> None:
+        """Read events for some time: so long nothing shall come of what was done."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._read(0.02)
+
     def wait(self, limit: float = LIMIT) -> int:
         """Read to the end. Gives the exit code."""
         self.until(lambda: not self._open, limit)

@@ -1,0 +1,164 @@
+"""How a fresh interpreter becomes a process of its program: the process's side.
+
+A process that starts fresh runs the program from its beginning, and nothing is different about it
+until it reaches `init()`. It has been told two things: on its command line, in an option of the
+interpreter, its own process id, a descriptor and a nonce; and through that descriptor, a socket
+that its monitor (`constellation.process.nursery`) holds the other end of, who it is. So no other
+process takes itself for this one, whatever it inherits: neither what the program runs before
+`init()`, nor a fork of it.
+
+It is found out when this module is imported, and from then on no program that is started has these
+descriptors. They are taken into use at `init()`: :meth:`Unborn.join`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+from dataclasses import dataclass
+
+import msgspec
+
+from constellation.control.messages import Birth, Born, ToNewborn, ToProcess
+from constellation.control.stream import MessageStream
+from constellation.errors import InitError
+from constellation.pid import Pid
+from constellation.process import command, descriptors
+from constellation.process.identity import Newborn
+
+NONCE_SIZE = 8
+
+_to_newborn = msgspec.msgpack.Decoder(ToNewborn)
+_to_process = msgspec.msgpack.Decoder(ToProcess)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unborn:
+    """An interpreter that was started to be a process of a program.
+
+    Attributes:
+        os_pid: Its process id.
+        stream: The stream to its monitor.
+        birth: Who it will be; None, as the stream, if the program has closed that.
+        files: What its descriptors are of, as device and inode.
+    """
+
+    os_pid: int
+    stream: MessageStream[ToNewborn] | None = None
+    birth: Birth | None = None
+    files: tuple[tuple[int, int], ...] = ()
+
+    def join(self) -> Newborn:
+        """Be a process of the program. All signals are blocked, and nothing is buffered.
+
+        Standard output and error were files, kept for the case that the program does not come this
+        far, and are the pipes that the monitor reads from now on.
+
+        Raises:
+            InitError: The program has closed the descriptors of this process.
+        """
+        birth, stream = self.birth, self.stream
+        if birth is None or stream is None or _files(stream, birth) != self.files:
+            raise InitError(
+                "the program has closed descriptors that this process was started with before it "
+                "has called init()"
+            )
+        for number, descriptor in enumerate((birth.stdin, birth.out, birth.err)):
+            if descriptor is not None:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+        # A monitor that is gone takes this process along.
+        stream.send(Born())
+        stream.close()
+        return Newborn(
+            Pid(birth.key, birth.endpoint),
+            birth.initial,
+            descriptors.adopt_socket(birth.listener),
+            MessageStream(descriptors.adopt_socket(birth.control), _to_process),
+            fresh=True,
+        )
+
+
+def here() -> Unborn | None:
+    """What this process is to be, if it was started fresh.
+
+    Raises:
+        InitError: This is a fork of such a process. A program that forks before `init()`, and goes
+            on in the fork, would do so each time it is run, and never end.
+    """
+    if _UNBORN is not None and _UNBORN.os_pid != os.getpid():
+        raise InitError(
+            "processes cannot start fresh: each runs the program again up to init(), and this "
+            "program has forked before that, and calls init() in the fork"
+        )
+    return _UNBORN
+
+
+def label(descriptor: int, nonce: bytes) -> bytes:
+    """What tells this process, after an `exec`, which it is."""
+    return f"{command.OPTION}={os.getpid()}:{descriptor}:{nonce.hex()}".encode()
+
+
+def _read() -> Unborn | None:
+    text = sys._xoptions.get(command.OPTION)
+    if not isinstance(text, str):
+        return None
+    try:
+        os_pid, descriptor, digits = text.split(":")
+        labelled, number, nonce = int(os_pid), int(descriptor), bytes.fromhex(digits)
+    except ValueError:
+        return None
+    held = _holds(number, nonce)
+    if labelled != os.getpid():
+        # With the descriptor it is a fork; without, someone has copied the command line.
+        return Unborn(labelled) if held else None
+    if not held:
+        # No command for that: one that does this each time would start itself for ever.
+        return Unborn(labelled)
+    stream, birth = _take(number)
+    if birth.seeded:
+        command.forget_seed()
+    return Unborn(labelled, stream, birth, _files(stream, birth))
+
+
+def _holds(descriptor: int, nonce: bytes) -> bool:
+    """Whether this is the descriptor that the message with the nonce waits at."""
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            return False
+        with socket.socket(fileno=os.dup(descriptor)) as look:
+            return nonce in look.recv(1 << 16, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:
+        return False
+
+
+def _take(descriptor: int) -> tuple[MessageStream[ToNewborn], Birth]:
+    """Take the message at this descriptor, and see that what is started inherits nothing."""
+    os.set_inheritable(descriptor, False)
+    stream = MessageStream(descriptors.adopt_socket(descriptor), _to_newborn)
+    (birth,) = stream.receive()
+    for each in _handed_on(birth):
+        os.set_inheritable(each, False)
+    return stream, birth
+
+
+def _handed_on(birth: Birth) -> list[int]:
+    each = (birth.listener, birth.control, birth.out, birth.err, birth.stdin)
+    return [descriptor for descriptor in each if descriptor is not None]
+
+
+def _files(stream: MessageStream[ToNewborn], birth: Birth) -> tuple[tuple[int, int], ...]:
+    """What the descriptors are of; a closed one is of nothing."""
+    found = []
+    for number in (stream.fileno(), *_handed_on(birth)):
+        try:
+            status = os.fstat(number)
+            found.append((status.st_dev, status.st_ino))
+        except OSError:
+            found.append((0, 0))
+    return tuple(found)
+
+
+_UNBORN = _read()
