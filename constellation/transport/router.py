@@ -33,6 +33,7 @@ _POLLIN = int(zmq.POLLIN)
 _NOBLOCK = int(zmq.NOBLOCK)
 _SNDMORE = int(zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
+_RCVMORE = int(zmq.RCVMORE)
 
 # How long what was handed to libzmq may take to leave when an endpoint or the socket is closed,
 # milliseconds. Delivery does not depend on it: all but the last BYE was received by then.
@@ -93,6 +94,7 @@ class Router:
         self._watched = [(router, _POLLIN)]
         self._send = fast.send
         self._receive = fast.recv
+        self._get = fast.get
 
     def dial(self, key: bytes, endpoint: str) -> bytes:
         """Open a route to a peer. Returns at once; what is sent leaves when it is connected."""
@@ -122,7 +124,7 @@ class Router:
             Unroutable: The route has ended.
         """
         if self._left:
-            self._give_up()
+            self._give_up(route)
         self._left = len(parts) + 1
         try:
             self._send(route, _SNDMORE | _NOBLOCK)
@@ -138,15 +140,18 @@ class Router:
         self._send(parts[-1], 0)
         self._left = 0
 
-    def _give_up(self) -> None:
+    def _give_up(self, route: bytes) -> None:
         """End a message whose sending was interrupted, so that nobody takes it for a whole one.
 
         How much of it was sent is not known, since pyzmq lets signal handlers run before and after
         it sends a part. With so many empty parts it has too many, whatever was sent. If nothing is
-        open the first of them names a route that does not exist.
+        open they become a message of their own, whose header is empty. That takes the route that
+        is sent to next, since it has to exist: an error would lose what a handler raises, as in
+        `receive`.
         """
-        with contextlib.suppress(zmq.ZMQError):
-            for _ in range(self._left):
+        with contextlib.suppress(zmq.ZMQError):  # it does not, any more
+            self._send(route, _SNDMORE)
+            for _ in range(self._left - 1):
                 self._send(b"", _SNDMORE)
             self._send(b"", 0)
         self._left = 0
@@ -158,30 +163,27 @@ class Router:
             self._skip_rest()
         return bool(zmq_poll(self._watched, 0))
 
-    def receive(self) -> list[Buffer] | None:
-        """The next message, its route first; None if there is none, which takes long to find."""
-        if self._receiving:
-            self._skip_rest()
-        receive = self._receive
+    def receive(self) -> list[Buffer]:
+        """The next message, its route first. One has to wait: `readable()` said so.
+
+        Trying whether there is one would lose what a signal handler raises. While pyzmq raises the
+        error that says so, the handler may run where a frame is made up for the traceback, and what
+        comes out of that is dropped (in its wheels for Python 3.12 and later). Nor can anything be
+        raised in the finalizer of a `Frame`: most messages, which are short, do without.
+        """
+        receive, more = self._receive, self._get
         self._receiving = True
-        try:
-            message: list[Buffer] = [receive(_NOBLOCK)]
-        except zmq.Again:
-            self._receiving = False
-            return None
-        frame = receive(_NOBLOCK, False)  # behind a route there is always something
-        while frame is not None:
-            if len(message) == 1 or len(frame) < _COPY_BELOW:
-                message.append(frame.bytes)
-            else:
-                message.append(frame.buffer)
-            frame = receive(_NOBLOCK, False) if frame.more else None
+        # Behind a route there is always something: a header, which is small.
+        message: list[Buffer] = [receive(_NOBLOCK), receive(_NOBLOCK)]
+        while more(_RCVMORE):
+            frame = receive(_NOBLOCK, False)
+            message.append(frame.bytes if len(frame) < _COPY_BELOW else frame.buffer)
         self._receiving = False
         return message
 
     def _skip_rest(self) -> None:
         """Drop what is left of a message whose reception was interrupted."""
-        while self._socket.get(zmq.RCVMORE):
+        while self._get(_RCVMORE):
             self._receive(_NOBLOCK)
         self._receiving = False
 

@@ -261,7 +261,7 @@ class Transport:
                 self._read_control()
             if self._router.monitor_fd in ready:
                 self._read_monitor()
-        more = self._drain(self._router.fd in ready)
+        more = self._drain()
         now = monotonic()
         if (
             (self._timers and self._timers[0][0] <= now)
@@ -276,21 +276,16 @@ class Transport:
         # Sending takes the edge of the descriptor.
         return self._pump() or more
 
-    def _drain(self, likely: bool = False) -> bool:
+    def _drain(self) -> bool:
         """Take what arrived, up to a limit; says whether there may be more.
 
         Asking costs as much as receiving, so a thread that got what it waits for is let go first.
-
-        Args:
-            likely: Something has arrived, in all likelihood.
         """
         router = self._router
         for _ in range(_BATCH):
-            message = router.receive() if likely or router.readable() else None
-            if message is None:
+            if not router.readable():
                 return False
-            likely = False
-            self._take(message)
+            self._take(router.receive())
             if self.reactor.satisfied:
                 return True
         return True
