@@ -490,10 +490,18 @@ class Transport:
         if self.memory.due is not None and self.memory.due <= now:
             self.memory.trim(now)
         while self._timers and self._timers[0][0] <= now:
-            when, _, peer = heapq.heappop(self._timers)
-            if peer.due == when:
-                peer.due = None
-                self._peer_due(peer, now)
+            when, _, peer = self._timers[0]
+            due = peer.due == when
+            try:
+                heapq.heappop(self._timers)
+                if due:
+                    peer.due = None
+                    self._peer_due(peer, now)
+            except BaseException:  # an interrupt: it is done again
+                if due:
+                    peer.due = None
+                    self._set_timer(peer, when)
+                raise
 
     def _peer_due(self, peer: Peer, now: float) -> None:
         if peer.ended:
