@@ -42,15 +42,10 @@ CASES = {
 }
 
 
-FRESH = ["process_pool.py"]  # those with processes that start fresh
-
-
-@pytest.mark.parametrize(
-    ("name", "way"), [*((name, "fork") for name in CASES), *((name, "fresh") for name in FRESH)]
-)
-def test_an_example(name: str, way: str) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_an_example(name: str) -> None:
     arguments, expected, processes = CASES[name]
-    done = programs.run(EXAMPLES / name, *arguments, CONSTELLATION_START=way)
+    done = programs.run(EXAMPLES / name, *arguments)
     tree = done.tree
     assert done.code == 0
     assert re.fullmatch(expected, tree.out.decode())

@@ -59,12 +59,12 @@ if __name__ == "__main__":
 
 
 STARTS = ["path", "module", "package", "directory", "zip", "-c", "stdin"]
+FRESH = ["path", "module", "zip", "-c"]  # those with processes that start fresh
 
 
 @pytest.mark.parametrize(
     ("how", "way"),
-    # One that starts fresh is started again, which standard input cannot be.
-    [*((how, "fork") for how in STARTS), *((how, "fresh") for how in STARTS[:-1])],
+    [*((how, "fork") for how in STARTS), *((how, "fresh") for how in FRESH)],
 )
 def test_a_program_runs_however_it_is_started(how: str, way: str, tmp_path: Path) -> None:
     package = tmp_path / "pŕo grám"
