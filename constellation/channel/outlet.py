@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from constellation.channel.payload import Encoder
 from constellation.errors import ChannelError, ProcessExited
-from constellation.transport.lock import Trying, refuse
+from constellation.transport.lock import Entry, refuse
 from constellation.transport.memory import Lent
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class Outlet:
         "_pace",
         "_peer",
         "_transport",
+        "_trial",
         "_waiting",
         "codec",
         "outbound",
@@ -102,8 +103,7 @@ class Outlet:
         self._context = context
         self._transport = context.transport
         self._peer = peer
-        self._guard: Any = threading.RLock()
-        self._entry = Trying(self._guard)
+        self._make_guard()
         self._clear = False
         self._waiting: deque[Waiting] = deque()
         self.codec = "pickle"
@@ -139,7 +139,7 @@ class Outlet:
         """
         got = True
         try:
-            with self._entry as free:
+            with self._trial as free:
                 if not free:
                     got = False
                     self._await_guard()
@@ -252,11 +252,15 @@ class Outlet:
 
     def forked(self) -> None:
         """This is a fork of the process: sends go the way where they are refused."""
-        self._guard = threading.RLock()
-        self._entry = Trying(self._guard)
+        self._make_guard()
         self._clear = self._inside = False
 
     # -- who may come in
+
+    def _make_guard(self) -> None:
+        self._guard: Any = threading.RLock()
+        self._entry = Entry(self._guard)
+        self._trial = Entry(self._guard, blocking=False)
 
     def _alone(self, action: Callable[[], T]) -> T:
         """Do something with both locks.
@@ -266,7 +270,7 @@ class Outlet:
         """
         if self._transport.lock.held():
             refuse()  # before the guard: who has that may wait for this lock
-        with self._guard, self._transport.lock.raw:
+        with self._entry, self._transport.lock.raw:
             if self._inside:
                 refuse()
             try:

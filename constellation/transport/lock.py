@@ -15,10 +15,63 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn
 
-__all__ = ["ClosedLock", "ForkedLock", "Lock", "Trying", "refuse", "stay_at_exit"]
+__all__ = ["ClosedLock", "Entry", "ForkedLock", "Lock", "refuse", "stay_at_exit"]
 
 _FOREVER = 3600.0
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
+
+_ATOMIC = sys.version_info < (3, 14)
+"""Whether no signal handler runs between an `__enter__` of C and the block of its `with`."""
+
+
+def _acquire(lock: Any, blocking: bool = True) -> bool:
+    """Acquire an `RLock`; what a signal handler raises leaves it as it was."""
+    before = lock._recursion_count()
+    try:
+        acquired: bool = lock.acquire(blocking)
+    except BaseException:
+        if lock._recursion_count() > before:
+            lock.release()
+        raise
+    return acquired
+
+
+class Entry:
+    """Takes a lock in a `with`, or only tries: the `with` then says whether it got it.
+
+    Nothing that a signal handler raises comes between, nor keeps the lock from being released.
+    Whoever only tried has to have the lock in the end all the same: releasing it is a
+    `RuntimeError` else, in place of what was raised.
+
+    Args:
+        lock: An `RLock`.
+        blocking: Whether to wait for it.
+    """
+
+    __slots__ = ("__exit__", "_blocking", "_lock")
+
+    def __init__(self, lock: Any, *, blocking: bool = True) -> None:
+        self._lock = lock
+        self._blocking = blocking
+        self.__exit__: Callable[..., None] = lock.__exit__
+
+    def __enter__(self) -> bool:
+        return _acquire(self._lock, self._blocking)
+
+
+class _AtomicEntry:
+    """The same, all of C."""
+
+    __slots__ = ("__enter__", "__exit__")
+
+    def __init__(self, lock: Any, *, blocking: bool = True) -> None:
+        self.__enter__: Callable[[], bool] = partial(lock.acquire, blocking)
+        self.__exit__: Callable[..., None] = lock.__exit__
+
+
+if _ATOMIC:
+    Entry = _AtomicEntry  # type: ignore[assignment, misc]
 
 
 class Lock:
@@ -33,13 +86,14 @@ class Lock:
         held: Says whether the calling thread holds it.
     """
 
-    __slots__ = ("__exit__", "held", "raw")
+    __slots__ = ("__exit__", "_lock", "held", "raw")
 
     def __init__(self) -> None:
-        raw: Any = threading.RLock()
-        self.raw = raw
-        self.held: Callable[[], bool] = raw._is_owned
-        self.__exit__: Callable[..., None] = raw.__exit__
+        lock: Any = threading.RLock()
+        self._lock = lock
+        self.raw: Any = lock if _ATOMIC else Entry(lock)
+        self.held: Callable[[], bool] = lock._is_owned
+        self.__exit__: Callable[..., None] = lock.__exit__
 
     def __enter__(self) -> None:
         """Wait for it.
@@ -50,28 +104,11 @@ class Lock:
         if self.held():
             refuse()
         try:
-            self.raw.acquire()
+            self._lock.acquire()
         except BaseException:  # a signal handler's
             if self.held():
-                self.raw.release()
+                self._lock.release()
             raise
-
-
-class Trying:
-    """Tries for a lock in a `with`, which then says whether it got it: `with Trying(lock) as got`.
-
-    All of C, so no signal handler comes between. Whoever did not get it has to have it in the end
-    all the same: releasing it is a `RuntimeError` else, in place of what was raised.
-
-    Args:
-        lock: An `RLock`.
-    """
-
-    __slots__ = ("__enter__", "__exit__")
-
-    def __init__(self, lock: threading.RLock) -> None:
-        self.__enter__: Callable[[], bool] = partial(lock.acquire, False)
-        self.__exit__: Callable[..., None] = lock.__exit__
 
 
 def refuse() -> NoReturn:
