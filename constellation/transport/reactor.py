@@ -104,19 +104,20 @@ class ThreadWaiter:
 class LoopWaiter:
     """A task suspended in an operation."""
 
-    __slots__ = ("_ident", "_loop", "future", "notified")
+    __slots__ = ("_future", "_ident", "_loop", "notified")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._ident = _get_ident()
         self.notified = False
-        self.future: asyncio.Future[None] = loop.create_future()
+        self._future: asyncio.Future[None] | None = None
 
-    def rearm(self) -> None:
-        """Be ready to be notified again."""
+    def rearm(self) -> asyncio.Future[None]:
+        """Be ready to be notified again. Gives what is done then."""
         self.notified = False
-        if self.future.done():
-            self.future = self._loop.create_future()
+        if self._future is None:
+            self._future = self._loop.create_future()
+        return self._future
 
     def notify(self) -> None:
         """Resume the task. The lock is held."""
@@ -130,8 +131,11 @@ class LoopWaiter:
                     self._loop.call_soon_threadsafe(self._resume)
 
     def _resume(self) -> None:
-        if not self.future.done() and not self._loop.is_closed():
-            self.future.set_result(None)
+        future = self._future
+        if future is not None and not future.done() and not self._loop.is_closed():
+            # A future refers to the task until that has run, and a loop that was closed runs none.
+            self._future = None
+            future.set_result(None)
 
 
 class Reactor:
@@ -461,6 +465,7 @@ class Reactor:
 
         loop = get_running_loop()
         waiter = LoopWaiter(loop)
+        future = waiter.rearm()
         done = False
         with self.lock:
             maybe = operation._enlist(waiter)
@@ -469,12 +474,12 @@ class Reactor:
         try:
             while not done:
                 if maybe:
-                    waiter.rearm()
+                    future = waiter.rearm()
                     done = operation._attempt()
                 maybe = True
                 if not done:
                     self._flush_soon(loop)
-                    yield from waiter.future
+                    yield from future
         finally:
             if self.lock.held():
                 # A task that is dropped is ended by its finalizer, which runs anywhere.
