@@ -29,7 +29,6 @@ from constellation.errors import InitError, SettingsError
 from constellation.pid import Pid
 from constellation.process import (
     adoption,
-    bare,
     birth,
     command,
     entry,
@@ -181,8 +180,8 @@ def _start_forked(settings: Settings, resources: Resources, linger: float | None
     image = Image.capture()
     writers = _flush()
     _raise_limit()
-    gc.collect()
     directory = RuntimeDirectory()
+    gc.collect()
     ours, theirs = socket.socketpair()
     launcher = os.getpid()
     origin = Origin()
@@ -204,6 +203,8 @@ def _start_forked(settings: Settings, resources: Resources, linger: float | None
 
 def _start_fresh(settings: Settings, resources: Resources) -> NoReturn:
     """Become the bridge, without a fork: the initial process runs the program again."""
+    from constellation.process import bare  # forked images go without
+
     again = command.again()
     _flush()
     _raise_limit()

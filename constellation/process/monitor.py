@@ -24,7 +24,7 @@ import signal
 import time
 import traceback
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -45,11 +45,13 @@ from constellation.control.messages import (
 )
 from constellation.control.stream import ControlError, MessageStream
 from constellation.process import descriptors, signals, system
-from constellation.process.command import Command
 from constellation.process.identity import Newborn
-from constellation.process.nursery import Nursery
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
+
+if TYPE_CHECKING:
+    from constellation.process.command import Command
+    from constellation.process.nursery import Nursery
 
 OUTPUT_WINDOW = 1 << 16
 """How many bytes of output a monitor may send before it is given room for more."""
@@ -102,6 +104,9 @@ def run(task: Task) -> Newborn:
     try:
         pipes = os.pipe(), os.pipe()
         if task.command is not None:
+            # Imported only where processes start fresh: forks of the image go without.
+            from constellation.process.nursery import Nursery
+
             nursery = Nursery(task, task.command, pipes[0][1], pipes[1][1])
         child = system.fork_program()
     except OSError as error:

@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -36,11 +36,13 @@ from constellation.control.messages import (
 from constellation.control.stream import ControlError, MessageStream
 from constellation.pid import Pid
 from constellation.process import descriptors, entry, monitor, signals, system
-from constellation.process.command import Command
 from constellation.process.directory import RuntimeDirectory
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
+
+if TYPE_CHECKING:
+    from constellation.process.command import Command
 
 _RESCAN = 0.02
 _ORPHAN_LIMIT = 1.0
