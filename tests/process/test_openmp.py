@@ -317,12 +317,15 @@ def test_a_fork_does_not_wait_for_the_threads_that_it_has_not(
         """
         import os
         import sys
+        import warnings
 
         import numpy
         from constellation import init, pid
         from regions import OpenMP
 
         OpenMP("libgomp.so.1").region()
+        # Newer Pythons warn of a fork beside other threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
         if child:
             sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
