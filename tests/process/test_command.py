@@ -99,8 +99,10 @@ def test_the_label_of_this_process_is_not_another_s(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.usefixtures("main")
 def test_all_have_one_seed_of_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not sys.flags.hash_randomization or sys.flags.ignore_environment:
-        pytest.skip("this interpreter was told what to do about it")
+    flags = {name: getattr(sys.flags, name) for name in dir(sys.flags) if name[0] != "_"}
+    # Whatever the interpreter of the tests was told about it.
+    flags.update(hash_randomization=1, ignore_environment=0)
+    monkeypatch.setattr(sys, "flags", SimpleNamespace(**flags))
     started(monkeypatch, environ={b"A": b"1"})
     first, second = command.again(), command.again()
     assert first.seeded
