@@ -30,7 +30,7 @@ def _acquire(lock: Any, blocking: bool = True) -> bool:
     before = lock._recursion_count()
     try:
         acquired: bool = lock.acquire(blocking)
-    except BaseException:
+    except BaseException:  # a signal handler's, of whatever kind
         if lock._recursion_count() > before:
             lock.release()
         raise

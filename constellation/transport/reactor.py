@@ -274,8 +274,7 @@ class Reactor:
     def _serve_until_stopped(self) -> None:
         woken = False  # by input
         while True:
-            while self._put_off:
-                self._put_off.popleft()()
+            self._do_put_off()
             with self.lock:
                 if self._stopping:
                     return
@@ -297,6 +296,15 @@ class Reactor:
                 timeout = 0.0 if self._more and self._armed else min(self._io_due - now, _LONGEST)
             woken = self._inner.fileno() in self._outer.wait(max(timeout, 0.0))
             self._io_wakeup.clear()
+
+    def _do_put_off(self) -> None:
+        while self._put_off:
+            action = self._put_off.popleft()
+            try:
+                action()
+            except Exception:
+                # As below: whoever put it off is long gone.
+                logger.exception("constellation-io: unexpected error")
 
     def _leave_to_loops(self, woken: bool) -> bool:
         """Whether what there is to do is for a loop, as far as is known. The lock is held."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import random
 import signal
 import socket
@@ -12,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -287,6 +289,26 @@ def test_no_timeout_is_too_long(service: Service) -> None:
     for timeout in (1e7, 1e12):
         threading.Timer(0.02, box.put, [1]).start()
         assert box.take().block(timeout=timeout) == 1
+
+
+def test_what_was_put_off_is_done_in_its_order_and_an_error_of_it_is_logged(
+    service: Service, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "logThreads", False)  # the I/O thread has no name to log
+    done: list[int] = []
+    last = threading.Event()
+
+    def fail() -> None:
+        raise ValueError("of what was put off")
+
+    service.reactor.put_off(partial(done.append, 1))
+    service.reactor.put_off(fail)
+    service.reactor.put_off(partial(done.append, 2))
+    service.reactor.put_off(last.set)
+    assert last.wait(30)
+    assert done == [1, 2]
+    assert "of what was put off" in caplog.text
+    caplog.clear()
 
 
 def test_a_fork_is_told_so() -> None:
