@@ -19,7 +19,6 @@ import enum
 import signal
 
 from constellation.exit_status import ExitStatus
-from constellation.pid import Pid
 
 GRACE = 5.0
 """Seconds that a program has to end after the first signal."""
@@ -36,14 +35,9 @@ class Action(enum.Enum):
 
 
 class Interruption:
-    """Whether and how a program is being ended, and what its command exits with.
+    """Whether and how a program is being ended, and what its command exits with."""
 
-    Args:
-        initial: The initial process.
-    """
-
-    def __init__(self, initial: Pid) -> None:
-        self._initial = initial
+    def __init__(self) -> None:
         self._initial_status: ExitStatus | None = None
         self._had_a_say = False  # the initial process was there when the signal came
         self._number: signal.Signals | None = None
@@ -89,17 +83,17 @@ class Interruption:
         self._killed = True
         return Action.KILL
 
-    def exited(self, pid: Pid, status: ExitStatus, *, killed: bool) -> None:
+    def exited(self, status: ExitStatus, *, initial: bool, killed: bool) -> None:
         """A process has exited.
 
         Args:
-            pid: Which.
             status: How.
+            initial: Whether it is the initial process.
             killed: Whether the command killed it for the signal.
         """
         if killed and self._number is not None:
             status = ExitStatus(signal=self._number.name)
-        if pid == self._initial:
+        if initial:
             self._initial_status = status
         self._combined = status if self._combined is None else self._combined.combine(status)
 

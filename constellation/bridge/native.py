@@ -29,8 +29,10 @@ from constellation.bridge.jsonlines import JsonRenderer
 from constellation.bridge.printer import Printer
 from constellation.bridge.roster import Roster
 from constellation.bridge.stdin import TerminalRelay
+from constellation.control.messages import Crippled, FromHost
 from constellation.process import descriptors, signals, system
 from constellation.process.directory import RuntimeDirectory, sweep
+from constellation.process.host import Host
 from constellation.process.launcher import Launcher
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
@@ -126,27 +128,30 @@ class _Bridge:
                 Look.of_descriptors(os.environ), stalled=lambda: not self._printer.room
             )
         )
-        self._launcher = Launcher(program.zygote, program.directory.path)
-        self._roster = Roster(
+        self._relay: TerminalRelay | None = None
+        self._host = Host(
             self._selector,
-            self._launcher,
-            self._show,
-            self._may_grow,
+            Launcher(program.zygote, program.directory.path),
+            self._hear,
+            stdin=self._stdin(),
             spares=program.settings.start is Start.FORK,
         )
-        self._relay: TerminalRelay | None = None
+        self._crippled = False
+        self._roster = Roster(self, self._show, self._may_grow)
         self._zygote_reaped = False
         self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ, self._signalled)
         self._selector.register(self._printer.fileno(), selectors.EVENT_READ, self._printed)
-        self._initial = self._roster.start(program.resources, self._stdin())
-        self._interruption = Interruption(self._initial)
+        self._interruption = Interruption()
+        self._roster.start(program.resources)
         signals.restore_mask(())
 
     def run(self) -> int:
         """Serve the program to its end. Returns what the command exits with."""
         self._serve(lambda: self._roster.finished, None)
-        self._roster.end()
-        self._serve(lambda: self._roster.empty, _MONITORS_LIMIT)
+        if self._roster.failure is not None:
+            self._print([(2, f"constellation: {self._roster.failure}\n".encode())])
+        self._host.end()
+        self._serve(lambda: self._host.empty, _MONITORS_LIMIT)
         self._end_zygote()
         self._kill_the_rest()
         self._program.directory.remove()
@@ -154,6 +159,23 @@ class _Bridge:
         sweep(os.path.dirname(self._program.directory.path))
         code = self._interruption.exit_code()
         return _OUTPUT_FAILURE if self._printer.lost and code == 0 else code
+
+    # -- where processes run
+
+    def ask(self, number: int, resources: Resources, *, wait: bool) -> None:
+        """There is always room here, while there is a zygote."""
+        if self._crippled:
+            self._roster.refused(number, "SpawnError", "the program's zygote was killed")
+        else:
+            self._roster.placed(number, self._host)
+
+    def drop(self, number: int) -> None:
+        """Nobody counts."""
+
+    def _hear(self, message: FromHost) -> None:
+        if isinstance(message, Crippled):
+            self._crippled = True
+        self._roster.hear(message, self._host)
 
     # -- the loop
 
@@ -215,8 +237,9 @@ class _Bridge:
 
     def _exited(self, event: ExitEvent) -> None:
         killed = self._roster.was_killed(event.pid)
-        self._interruption.exited(event.pid, event.status, killed=killed)
-        if event.pid == self._initial and self._relay is not None:
+        initial = event.pid == self._roster.initial
+        self._interruption.exited(event.status, initial=initial, killed=killed)
+        if initial and self._relay is not None:
             self._relay.close()
             self._relay = None
 
@@ -248,11 +271,11 @@ class _Bridge:
             elif number in ENDING:
                 self._act(self._interruption.signal(number, time.monotonic()), number)
             elif number in _PASSED_ON:
-                self._roster.signal(number, self._initial)
+                self._roster.signal_initial(number)
 
     def _act(self, action: Action, number: int = 0) -> None:
         if action is Action.FORWARD:
-            self._roster.signal(number, self._initial)
+            self._roster.signal_initial(number)
         elif action is Action.KILL:
             self._roster.kill(self._interruption.cause)
 
@@ -273,9 +296,7 @@ class _Bridge:
                     self._zygote_reaped = True
 
     def _end_zygote(self) -> None:
-        if self._roster.zygote_alive:
-            self._selector.unregister(self._launcher.stream)
-        self._launcher.close()
+        self._host.close()
         self._reap()
         self._serve(lambda: self._zygote_reaped, _ZYGOTE_LIMIT)
         if not self._zygote_reaped:

@@ -13,9 +13,12 @@ monitor              process, before         :data:`ToNewborn`
                      `init()`
 process, at          monitor                 :data:`FromNewborn`
 `init()`
+host                 bridge                  :data:`FromHost`
 ===================  ======================  ===========================================
 
-The last two are only where processes start fresh.
+Those of a newborn are only where processes start fresh. A host is what runs the processes of a
+program on one machine: what it hears from them it tells the bridge, under the numbers that the
+bridge has given them.
 
 A spawn, in the order in which it happens (S spawns C, B is the bridge)::
 
@@ -364,3 +367,61 @@ class Born(Message, frozen=True):
 
 
 FromNewborn: TypeAlias = Born
+
+
+# -- host -> bridge -------------------------------------------------------------------------------
+
+
+class Made(Message, frozen=True):
+    """Process ``number`` can be connected to, and is nobody's until it is adopted."""
+
+    number: int
+    key: bytes
+    endpoint: str
+
+
+class Unmade(Message, frozen=True):
+    """Process ``number`` cannot be made. Nothing more is told of it."""
+
+    number: int
+    message: str
+
+
+class Said(Message, frozen=True):
+    """Process ``number`` has said something."""
+
+    number: int
+    message: FromProcess
+
+
+class Silent(Message, frozen=True):
+    """Process ``number`` says no more, and hears no more: it is dead, or has closed its stream."""
+
+    number: int
+
+
+class Told(Message, frozen=True):
+    """The monitor of process ``number`` has told something."""
+
+    number: int
+    message: FromMonitor
+
+
+class Gone(Message, frozen=True):
+    """Nothing of process ``number`` is left, nor its monitor. Nothing more is told of it.
+
+    Attributes:
+        reason: What became of the process, if its monitor has not told.
+    """
+
+    number: int
+    reason: str
+
+
+class Crippled(Message, frozen=True):
+    """No process can be made any more, and those there are end."""
+
+    reason: str
+
+
+FromHost: TypeAlias = Made | Unmade | Said | Silent | Told | Gone | Crippled | Trouble

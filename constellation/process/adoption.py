@@ -4,7 +4,7 @@ Forking a process takes far longer than telling it what to run. So a process is 
 connected first, and *then* waits for the word of the bridge that somebody wants it:
 :class:`~constellation.control.messages.Adopt`. Mostly that word is there already. But once a
 program has spawned, its bridge has one more process made while nothing is being spawned: the
-*spare*, which the next spawn adopts (see `constellation.bridge.roster`).
+*spare*, which the next spawn adopts (see `constellation.process.host`).
 
 Until then nothing of the user's runs in it and all signals are blocked. Its monitor watches over it
 as over any other, so it ends with the program at the latest.
@@ -18,6 +18,22 @@ import select
 from constellation.control.messages import Adopt
 from constellation.pid import Pid
 from constellation.process.identity import Identity, Newborn
+from constellation.resources import Resources
+
+
+def adoption(parent: Pid | None, resources: Resources) -> Adopt:
+    """What makes a launched process one of the program's.
+
+    Args:
+        parent: The process that spawned it; None for the initial process.
+        resources: What it is given.
+    """
+    return Adopt(
+        parent_key=None if parent is None else parent.key,
+        parent_endpoint="" if parent is None else parent.endpoint,
+        mem=int(resources.mem),
+        cpu=float(resources.cpu),
+    )
 
 
 def await_adoption(newborn: Newborn) -> Identity:

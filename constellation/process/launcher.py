@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import msgspec
 
 from constellation.control.messages import (
-    Adopt,
     Fork,
     Forked,
     ForkFailed,
@@ -27,7 +26,6 @@ from constellation.control.messages import (
 from constellation.control.stream import MessageStream
 from constellation.pid import Pid
 from constellation.process import descriptors
-from constellation.resources import Resources
 
 _FORKS_AT_ONCE = 16
 """How many forks are asked of the zygote at a time. The kernel allows only so many descriptors to
@@ -53,21 +51,6 @@ class Launched:
     pid: Pid
     control: MessageStream[FromProcess]
     monitor: MessageStream[FromMonitor]
-
-
-def adoption(parent: Pid | None, resources: Resources) -> Adopt:
-    """What makes a launched process one of the program's.
-
-    Args:
-        parent: The process that spawned it; None for the initial process.
-        resources: What it is given.
-    """
-    return Adopt(
-        parent_key=None if parent is None else parent.key,
-        parent_endpoint="" if parent is None else parent.endpoint,
-        mem=int(resources.mem),
-        cpu=float(resources.cpu),
-    )
 
 
 class Launcher:

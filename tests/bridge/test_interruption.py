@@ -6,9 +6,7 @@ import pytest
 
 from constellation.bridge.interruption import GRACE, Action, Interruption
 from constellation.exit_status import ExitStatus
-from constellation.pid import Pid
 
-INITIAL, OTHER = Pid.new("ipc:///tmp/a"), Pid.new("ipc:///tmp/b")
 OK, ONE = ExitStatus(code=0), ExitStatus(code=1)
 KILLED = ExitStatus(signal="SIGKILL")
 
@@ -19,21 +17,21 @@ def died_of(number: int) -> ExitStatus:
 
 @pytest.fixture
 def interruption() -> Interruption:
-    return Interruption(INITIAL)
+    return Interruption()
 
 
 def test_a_program_that_nobody_interrupts(interruption: Interruption) -> None:
     assert interruption.deadline is None
     assert interruption.tick(1e9) is Action.NOTHING
-    interruption.exited(OTHER, OK, killed=False)
-    interruption.exited(INITIAL, OK, killed=False)
+    interruption.exited(OK, initial=False, killed=False)
+    interruption.exited(OK, initial=True, killed=False)
     assert interruption.exit_code() == 0
 
 
 def test_statuses_combine(interruption: Interruption) -> None:
-    interruption.exited(OTHER, ONE, killed=False)
+    interruption.exited(ONE, initial=False, killed=False)
     assert interruption.exit_code() == 1
-    interruption.exited(INITIAL, OK, killed=False)
+    interruption.exited(OK, initial=True, killed=False)
     assert interruption.exit_code() == 101
 
 
@@ -60,7 +58,7 @@ def test_so_does_time(interruption: Interruption) -> None:
 
 def test_quit_kills_at_once(interruption: Interruption) -> None:
     assert interruption.signal(signal.SIGQUIT, 10.0) is Action.KILL
-    interruption.exited(INITIAL, KILLED, killed=True)
+    interruption.exited(KILLED, initial=True, killed=True)
     assert interruption.exit_code() == 128 + signal.SIGQUIT
 
 
@@ -68,10 +66,10 @@ def test_quit_kills_at_once(interruption: Interruption) -> None:
 def test_an_interrupted_program_exits_with_the_signal(
     interruption: Interruption, number: int
 ) -> None:
-    interruption.exited(OTHER, OK, killed=False)
+    interruption.exited(OK, initial=False, killed=False)
     interruption.signal(number, 10.0)
-    interruption.exited(INITIAL, died_of(number), killed=False)
-    interruption.exited(OTHER, ONE, killed=False)  # it lost its peer, say
+    interruption.exited(died_of(number), initial=True, killed=False)
+    interruption.exited(ONE, initial=False, killed=False)  # it lost its peer, say
     assert interruption.exit_code() == 128 + number
 
 
@@ -79,26 +77,26 @@ def test_what_the_command_killed_died_of_the_signal(interruption: Interruption) 
     interruption.signal(signal.SIGINT, 10.0)
     interruption.tick(10.0 + GRACE)
     assert interruption.cause == "killed by the command after SIGINT"
-    interruption.exited(INITIAL, KILLED, killed=True)
-    interruption.exited(OTHER, KILLED, killed=True)
+    interruption.exited(KILLED, initial=True, killed=True)
+    interruption.exited(KILLED, initial=False, killed=True)
     assert interruption.exit_code() == 130
 
 
 def test_a_program_that_handles_the_signal_exits_as_it_likes(interruption: Interruption) -> None:
     interruption.signal(signal.SIGINT, 10.0)
-    interruption.exited(INITIAL, ExitStatus(code=3), killed=False)
-    interruption.exited(OTHER, ExitStatus(code=3), killed=False)
+    interruption.exited(ExitStatus(code=3), initial=True, killed=False)
+    interruption.exited(ExitStatus(code=3), initial=False, killed=False)
     assert interruption.exit_code() == 3
 
 
 def test_a_program_whose_initial_process_had_ended_before(interruption: Interruption) -> None:
-    interruption.exited(INITIAL, OK, killed=False)
+    interruption.exited(OK, initial=True, killed=False)
     interruption.signal(signal.SIGINT, 10.0)
     interruption.tick(10.0 + GRACE)
-    interruption.exited(OTHER, KILLED, killed=True)
+    interruption.exited(KILLED, initial=False, killed=True)
     assert interruption.exit_code() == 130
 
 
 def test_a_kill_by_another_hand_is_just_that(interruption: Interruption) -> None:
-    interruption.exited(INITIAL, KILLED, killed=False)
+    interruption.exited(KILLED, initial=True, killed=False)
     assert interruption.exit_code() == 137

@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from constellation.bridge.spawns import Spawns
-from constellation.pid import Pid
 
-S, OTHER, C, D = (Pid(bytes([number]) * 16, f"ipc:///tmp/{number}") for number in range(4))
+S, OTHER, C, D = range(1, 5)
 
 
 @pytest.fixture
@@ -79,19 +78,19 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.spawns = Spawns()
-        self.begun: dict[Pid, tuple[Pid, int]] = {}
-        self.told_ready: set[Pid] = set()
-        self.ended: set[Pid] = set()
+        self.begun: dict[int, tuple[int, int]] = {}
+        self.told_ready: set[int] = set()
+        self.ended: set[int] = set()
         self.count = 0
 
-    def end(self, child: Pid) -> None:
+    def end(self, child: int) -> None:
         assert child not in self.ended
         self.ended.add(child)
 
     @rule(spawner=st.sampled_from([S, OTHER]))
-    def begin(self, spawner: Pid) -> None:
+    def begin(self, spawner: int) -> None:
         self.count += 1
-        child = Pid(self.count.to_bytes(16, "big"), "ipc:///tmp/c")
+        child = 100 + self.count
         self.spawns.begin(spawner, self.count, child)
         self.begun[child] = (spawner, self.count)
 
@@ -117,7 +116,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.end(child)
 
     @rule(spawner=st.sampled_from([S, OTHER]))
-    def spawner_gone(self, spawner: Pid) -> None:
+    def spawner_gone(self, spawner: int) -> None:
         for child in self.spawns.spawner_gone(spawner):
             assert self.begun[child][0] == spawner
             self.end(child)

@@ -28,11 +28,11 @@ from constellation.control.messages import (
 from constellation.control.stream import MessageStream
 from constellation.exit_status import ExitStatus
 from constellation.process import leave, system, zygote
-from constellation.process.adoption import await_adoption
+from constellation.process.adoption import adoption, await_adoption
 from constellation.process.directory import RuntimeDirectory
 from constellation.process.entry import adapt
 from constellation.process.identity import Identity
-from constellation.process.launcher import Launched, Launcher, adoption
+from constellation.process.launcher import Launched, Launcher
 from constellation.process.origin import Origin
 from constellation.resources import RESOURCES_DEFAULT
 

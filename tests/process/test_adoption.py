@@ -10,9 +10,9 @@ from typing import Any
 from constellation.control.messages import Eof, Signal, Started
 from constellation.exit_status import ExitStatus
 from constellation.pid import Pid
+from constellation.process.adoption import adoption
 from constellation.process.entry import SPARE_NAME
 from constellation.process.identity import Identity
-from constellation.process.launcher import adoption
 from constellation.resources import Resources
 
 MakeStage = Callable[[Callable[[Identity], object]], Any]  # see conftest

@@ -1,0 +1,378 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from constellation.bridge.events import Event, ExitEvent, OutputEvent, SpawnEvent
+from constellation.bridge.roster import Roster
+from constellation.control.messages import (
+    Accept,
+    Adopt,
+    Cancel,
+    Crippled,
+    Died,
+    End,
+    Eof,
+    Exited,
+    Go,
+    Gone,
+    Made,
+    Output,
+    Placed,
+    Ready,
+    Refused,
+    Room,
+    Said,
+    Shut,
+    Silent,
+    Spawn,
+    Spawned,
+    Told,
+    Unmade,
+    Watch,
+)
+from constellation.exit_status import ExitStatus
+from constellation.resources import Resources
+
+NEEDS = Resources(mem="10 MiB", cpu=0.5)
+MEM, CPU = int(NEEDS.mem), float(NEEDS.cpu)
+
+
+class FakeHost:
+    """Keeps what it is told, until the test has it answer."""
+
+    def __init__(self) -> None:
+        self.launches: list[tuple[int, bool]] = []
+        self.told: dict[int, list[Any]] = {}
+        self.directed: dict[int, list[Any]] = {}
+        self.keys: dict[int, bytes] = {}
+
+    def launch(self, number: int, *, initial: bool = False) -> None:
+        self.launches.append((number, initial))
+
+    def tell(self, number: int, message: Any) -> None:
+        self.told.setdefault(number, []).append(message)
+
+    def direct(self, number: int, message: Any) -> None:
+        self.directed.setdefault(number, []).append(message)
+
+
+class Show:
+    """A roster, whose places the test answers for."""
+
+    def __init__(self) -> None:
+        self.host = FakeHost()
+        self.asked: list[tuple[int, Resources, bool]] = []
+        self.dropped: list[int] = []
+        self.events: list[Event] = []
+        self.grows = True
+        self.roster = Roster(self, self.take, lambda: self.grows)
+
+    def ask(self, number: int, resources: Resources, *, wait: bool) -> None:
+        self.asked.append((number, resources, wait))
+
+    def drop(self, number: int) -> None:
+        self.dropped.append(number)
+
+    def take(self, events: Iterable[Event]) -> None:
+        self.events += events
+
+    def hear(self, message: Any) -> None:
+        self.roster.hear(message, self.host)
+
+    def made(self, number: int) -> None:
+        key = self.host.keys[number] = os.urandom(16)
+        self.hear(Made(number, key, f"tcp://10.0.0.2:{number}"))
+
+    def begin(self) -> int:
+        """An initial process. Gives its number."""
+        self.roster.start(NEEDS)
+        number = self.asked[-1][0]
+        self.roster.placed(number, self.host)
+        self.made(number)
+        return number
+
+    def spawn(self, spawner: int, request: int, *, wait: bool = True) -> int:
+        self.hear(Said(spawner, Spawn(request, MEM, CPU, wait)))
+        return self.asked[-1][0]
+
+    def end(self, number: int, status: int = 0) -> None:
+        self.hear(Silent(number))
+        self.hear(Told(number, Died(status, 1 << 20)))
+        for fd in (1, 2):
+            self.hear(Told(number, Eof(fd)))
+        self.hear(Gone(number, "monitor killed"))
+
+
+@pytest.fixture
+def show() -> Show:
+    return Show()
+
+
+def test_the_whole_of_a_program(show: Show) -> None:
+    assert not show.roster.finished
+    initial = show.begin()
+    assert show.host.launches == [(initial, True)]
+    assert show.host.told[initial] == [Adopt(None, "", MEM, CPU)]
+    child = show.spawn(initial, 7)
+    assert show.asked[-1] == (child, NEEDS, True)
+    show.roster.placed(child, show.host)
+    assert show.host.launches[-1] == (child, False)
+    show.made(child)
+    key = show.host.keys[child]
+    assert show.host.told[initial][-1] == Placed(7, key, f"tcp://10.0.0.2:{child}")
+    adopt = show.host.told[child][0]
+    assert adopt.parent_key == show.host.keys[initial]
+    show.hear(Said(child, Ready()))
+    assert show.host.told[initial][-1] == Spawned(7)
+    show.hear(Said(initial, Accept(7)))
+    assert show.host.told[child][-1] == Go()
+    show.hear(Told(child, Output(1, b"hello")))
+    show.end(child, 3 << 8)
+    assert not show.roster.finished
+    show.end(initial)
+    assert show.roster.finished
+    assert show.dropped == [child, initial]
+    kinds = [type(event) for event in show.events]
+    assert kinds[:3] == [SpawnEvent, SpawnEvent, OutputEvent]
+    exits = [event.status.code for event in show.events if isinstance(event, ExitEvent)]
+    assert exits == [3, 0]
+
+
+def test_what_is_cancelled_while_it_waits_for_room_is_dropped(show: Show) -> None:
+    initial = show.begin()
+    child = show.spawn(initial, 1)
+    show.hear(Said(initial, Cancel(1)))
+    assert show.dropped == [child]
+    show.roster.placed(child, show.host)  # it was under way
+    assert show.host.launches == [(initial, True)]
+
+
+def test_what_is_cancelled_while_it_is_made_ends_when_it_is(show: Show) -> None:
+    initial = show.begin()
+    child = show.spawn(initial, 1)
+    show.roster.placed(child, show.host)
+    show.hear(Said(initial, Cancel(1)))
+    assert show.dropped == []
+    told = len(show.host.told[initial])
+    show.made(child)
+    assert show.host.directed[child] == [End()]
+    assert child not in show.host.told
+    show.hear(Told(child, Output(1, b"never shown")))
+    show.end(child, 9)
+    assert show.dropped == [child]
+    assert len(show.host.told[initial]) == told
+    assert len(show.events) == 1
+
+
+def test_a_spawner_that_dies_takes_what_is_not_accepted_along(show: Show) -> None:
+    initial = show.begin()
+    numbers = [show.spawn(initial, request) for request in range(3)]
+    for number in numbers[1:]:
+        show.roster.placed(number, show.host)
+    show.made(numbers[2])
+    show.end(initial, 9)
+    assert show.dropped == [numbers[0], initial]
+    show.made(numbers[1])
+    assert show.host.directed[numbers[1]] == show.host.directed[numbers[2]] == [End()]
+    assert show.roster.finished
+    show.end(numbers[1], 9)
+    show.end(numbers[2], 9)
+    assert sorted(show.dropped) == [initial, *numbers]
+
+
+def test_no_room_is_told(show: Show) -> None:
+    initial = show.begin()
+    child = show.spawn(initial, 1, wait=False)
+    show.roster.refused(child, "NoCapacity", "no node has 10 MiB free")
+    refused = Refused(1, "NoCapacity", "no node has 10 MiB free")
+    assert show.host.told[initial][-1] == refused
+    assert show.dropped == []  # whoever refuses has nothing to take back
+
+
+def test_what_cannot_be_made_is_told_and_its_room_returns(show: Show) -> None:
+    initial = show.begin()
+    child = show.spawn(initial, 1)
+    show.roster.placed(child, show.host)
+    show.hear(Unmade(child, "no descriptors"))
+    assert show.host.told[initial][-1] == Refused(1, "SpawnError", "no descriptors")
+    assert show.dropped == [child]
+
+
+def test_an_initial_process_that_cannot_be_is_the_end(show: Show) -> None:
+    show.roster.start(NEEDS)
+    show.roster.refused(show.asked[0][0], "NoCapacity", "no node has so much")
+    assert show.roster.finished
+    assert show.roster.failure == "no node has so much"
+    assert show.events == []
+
+
+def test_a_kill_reaches_those_that_wait_and_those_that_are_made(show: Show) -> None:
+    initial = show.begin()
+    waiting, making = show.spawn(initial, 1), show.spawn(initial, 2)
+    show.roster.placed(making, show.host)
+    show.roster.kill("killed by the user")
+    assert show.dropped == [waiting]
+    assert show.host.directed[initial] == [End()]
+    show.made(making)
+    assert show.host.directed[making] == [End()]
+    show.hear(Said(initial, Spawn(3, MEM, CPU, True)))
+    assert isinstance(show.host.told[initial][-1], Refused)
+    show.end(initial, 9)
+    (exited,) = [event for event in show.events if isinstance(event, ExitEvent)]
+    assert exited.status.cause == "killed by the user"
+    assert show.roster.finished
+
+
+def test_a_crippled_host_says_why_its_processes_died(show: Show) -> None:
+    initial = show.begin()
+    other = FakeHost()
+    child = show.spawn(initial, 1)
+    show.roster.placed(child, other)
+    key = os.urandom(16)
+    show.roster.hear(Made(child, key, "tcp://10.0.0.3:1"), other)
+    show.roster.hear(Said(child, Ready()), other)
+    show.hear(Said(initial, Accept(1)))
+    show.hear(Said(initial, Watch(key)))
+    show.roster.hear(Crippled("zygote killed"), other)
+    show.roster.hear(Silent(child), other)
+    show.roster.hear(Told(child, Died(9, 0)), other)
+    show.roster.hear(Gone(child, "zygote killed"), other)
+    assert isinstance(show.host.told[initial][-1], Exited)
+    assert show.events[-1].status.cause == "zygote killed"  # type: ignore[union-attr]
+    show.end(initial, 0)
+    assert show.events[-1].status == ExitStatus(code=0)  # type: ignore[union-attr]
+
+
+def test_output_is_given_room_as_it_is_taken(show: Show) -> None:
+    initial = show.begin()
+    show.hear(Told(initial, Output(1, b"x" * 40_000)))
+    assert show.host.directed[initial] == [Room(40_000)]
+    show.grows = False
+    show.hear(Told(initial, Output(1, b"x" * 40_000)))
+    assert len(show.host.directed[initial]) == 1
+    show.grows = True
+    show.roster.give_room()
+    assert show.host.directed[initial][1:] == [Room(40_000)]
+
+
+def test_who_comes_later_is_told_too_that_nobody_reads(show: Show) -> None:
+    initial = show.begin()
+    show.roster.shut(1)
+    child = show.spawn(initial, 1)
+    show.roster.placed(child, show.host)
+    show.made(child)
+    assert show.host.directed == {initial: [Shut(1)], child: [Shut(1)]}
+
+
+class RosterMachine(RuleBasedStateMachine):
+    """Whatever comes in whatever order: room returns once, and spawners are answered once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.show = Show()
+        self.show.roster.start(NEEDS)
+        self.requests = 0
+        self.asked: set[int] = {self.show.asked[0][0]}
+        self.launched: set[int] = set()
+        self.made: dict[int, bool] = {}  # whether its control stream is open
+        self.alive: set[int] = set()
+        self.over: set[int] = set()
+        self.spawned_by: dict[int, list[int]] = {}
+
+    def pick(self, data: st.DataObject, those: Iterable[int]) -> int | None:
+        choice = sorted(those)
+        return data.draw(st.sampled_from(choice)) if choice else None
+
+    @rule(data=st.data(), room=st.booleans())
+    def answer(self, data: st.DataObject, room: bool) -> None:
+        number = self.pick(data, self.asked - set(self.show.dropped))
+        if number is None:
+            return
+        self.asked.discard(number)
+        if room:
+            self.show.roster.placed(number, self.show.host)
+            self.launched.add(number)
+        else:
+            self.show.roster.refused(number, "NoCapacity", "none")
+            self.over.add(number)
+
+    @rule(data=st.data(), can=st.booleans())
+    def make(self, data: st.DataObject, can: bool) -> None:
+        number = self.pick(data, self.launched)
+        if number is None:
+            return
+        self.launched.discard(number)
+        if can:
+            self.show.made(number)
+            self.made[number] = True
+            self.alive.add(number)
+        else:
+            self.show.hear(Unmade(number, "cannot"))
+
+    @rule(data=st.data())
+    def spawn(self, data: st.DataObject) -> None:
+        spawner = self.pick(data, (number for number, speaks in self.made.items() if speaks))
+        if spawner is None:
+            return
+        self.requests += 1
+        before = len(self.show.asked)
+        self.show.hear(Said(spawner, Spawn(self.requests, MEM, CPU, True)))
+        self.spawned_by.setdefault(spawner, []).append(self.requests)
+        for number, _, _ in self.show.asked[before:]:
+            self.asked.add(number)
+
+    @rule(data=st.data(), what=st.sampled_from([Accept, Cancel]))
+    def decide(self, data: st.DataObject, what: Any) -> None:
+        spawner = self.pick(data, (number for number, speaks in self.made.items() if speaks))
+        if spawner is None or not self.spawned_by.get(spawner):
+            return
+        request = data.draw(st.sampled_from(self.spawned_by[spawner]))
+        self.show.hear(Said(spawner, what(request)))
+
+    @rule(data=st.data())
+    def ready(self, data: st.DataObject) -> None:
+        number = self.pick(data, (number for number, speaks in self.made.items() if speaks))
+        if number is not None:
+            self.show.hear(Said(number, Ready()))
+
+    @rule(data=st.data(), died=st.booleans())
+    def end(self, data: st.DataObject, died: bool) -> None:
+        number = self.pick(data, self.alive)
+        if number is None:
+            return
+        self.alive.discard(number)
+        if self.made.pop(number):
+            self.show.hear(Silent(number))
+        if died:
+            self.show.hear(Told(number, Died(9, 0)))
+        self.show.hear(Gone(number, "monitor killed"))
+
+    @rule()
+    def kill(self) -> None:
+        self.show.roster.kill("killed")
+
+    @invariant()
+    def room_returns_once(self) -> None:
+        dropped = self.show.dropped
+        assert len(dropped) == len(set(dropped))
+        assert not self.over & set(dropped)
+        held = self.alive | self.launched
+        assert not held & set(dropped)
+        given = {number for number, _, _ in self.show.asked}
+        waiting = self.asked - set(dropped)
+        assert given - set(dropped) - self.over == held | waiting
+
+    @invariant()
+    def spawners_are_refused_once(self) -> None:
+        for told in self.show.host.told.values():
+            refused = [each.request for each in told if isinstance(each, Refused)]
+            assert len(refused) == len(set(refused))
+
+
+TestRosterMachine = RosterMachine.TestCase
