@@ -15,7 +15,7 @@ import itertools
 import logging
 import socket
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import zmq
 from zmq.backend import zmq_poll
@@ -39,6 +39,8 @@ _RCVMORE = int(zmq.RCVMORE)
 # milliseconds. Delivery does not depend on it: all but the last BYE was received by then.
 _LINGER_MS = 200
 
+_TCP = "tcp://"
+
 _COPY_BELOW = 4096
 """Bytes of a part that is copied out of the message it came in."""
 
@@ -52,6 +54,22 @@ def key_of_route(route: bytes) -> bytes:
     return route[1:17]
 
 
+class Security(Protocol):
+    """How connections over TCP are secured."""
+
+    def attach(self, context: zmq.Context[Any]) -> None:
+        """Sockets of this context will listen: from now on, only to those that are admitted."""
+
+    def secure_listener(self, socket: zmq.Socket[Any]) -> None:
+        """Have what is bound next admit only those that are."""
+
+    def secure_connection(self, socket: zmq.Socket[Any]) -> None:
+        """Have what is connected next prove who it is, and make sure of the other end."""
+
+    def leave_plain(self, socket: zmq.Socket[Any]) -> None:
+        """Have what is bound or connected next do without: it goes through the file system."""
+
+
 class Router:
     """The ROUTER socket of the process with ``key``, listening on the adopted ``listener``.
 
@@ -59,10 +77,21 @@ class Router:
         key: The process's key; its routing id is ``I`` + key.
         endpoint: What the listener is bound to, as ZeroMQ writes it.
         listener: A bound and listening socket, taken over; None: the router does not listen.
+        security: What connections over TCP need; None: there are none, or they are not secured.
     """
 
-    def __init__(self, key: bytes, endpoint: str, listener: socket.SocketType | None) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        endpoint: str,
+        listener: socket.SocketType | None,
+        *,
+        security: Security | None = None,
+    ) -> None:
+        self._security = security
         self._context = zmq.Context(io_threads=1)
+        if security is not None:
+            security.attach(self._context)
         self._context.set(_MAX_SOCKETS, 64)
         # Not by the context, which does more than make it: each process makes one as it starts.
         self._socket = router = zmq.Socket(self._context, _ROUTER)
@@ -77,9 +106,7 @@ class Router:
         router.setsockopt(zmq.SNDHWM, 0)
         router.setsockopt(zmq.RCVHWM, 0)
         if listener is not None:
-            router.setsockopt(zmq.USE_FD, listener.detach())
-            fast.bind(endpoint)
-            router.setsockopt(zmq.USE_FD, -1)
+            self._bind(endpoint, listener)
         self._dialled: dict[str, bytes] = {}  # endpoint -> route
         self._counter = itertools.count(1)
         self.fd = int(router.getsockopt(zmq.FD))
@@ -96,6 +123,18 @@ class Router:
         self._receive = fast.recv
         self._get = fast.get
 
+    def _bind(self, endpoint: str, listener: socket.SocketType) -> None:
+        router, security = self._socket, self._security
+        if endpoint.startswith(_TCP):
+            router.setsockopt(zmq.IPV6, 1)
+            if security is not None:
+                security.secure_listener(router)
+        elif security is not None:
+            security.leave_plain(router)
+        router.setsockopt(zmq.USE_FD, listener.detach())
+        super(zmq.Socket, router).bind(endpoint)
+        router.setsockopt(zmq.USE_FD, -1)
+
     def dial(self, key: bytes, endpoint: str) -> bytes:
         """Open a route to a peer. Returns at once; what is sent leaves when it is connected."""
         if self._monitor is None:
@@ -105,6 +144,13 @@ class Router:
             # Asked once: its descriptor shows only what comes after it was seen to be empty.
             self._monitor.getsockopt(zmq.EVENTS)
         route = b"O" + key + next(self._counter).to_bytes(6, "big")
+        security = self._security
+        if endpoint.startswith(_TCP):
+            self._socket.setsockopt(zmq.IPV6, 1)
+            if security is not None:
+                security.secure_connection(self._socket)
+        elif security is not None:
+            security.leave_plain(self._socket)
         self._socket.setsockopt(zmq.CONNECT_ROUTING_ID, route)
         self._socket.connect(endpoint)
         self._dialled[endpoint] = route

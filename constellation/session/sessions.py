@@ -1,0 +1,349 @@
+"""Sessions: messages between two services, in order and each exactly once.
+
+A session is the stream protocol's link between two ROUTERs over TCP, with one stream each way. A
+connection that breaks costs time and no message; libzmq makes it again, and the link sends what
+was not received. What ends a session is silence: each end says something at least once a second,
+and who hears nothing for the timeout takes the other for lost. So does who cannot connect.
+
+States of a session:
+
+=========  ===========================================  ===========================================
+state      what it means                                how it goes on
+=========  ===========================================  ===========================================
+open       messages go both ways                        `close`: closing; silence, or a peer that
+                                                        cannot be understood: ended, told as lost
+closing    nothing more is sent; what was sent is       all received, or silence: ended, not told
+           being received
+ended      it is forgotten; what comes for it is
+           dropped
+=========  ===========================================  ===========================================
+
+A peer that says BYE has closed its end: the session is ended, and told as closed, when everything
+it sent has been given over.
+
+How much may be under way is not bounded here but by what is sent: output has room that its reader
+gives, files are asked for, and everything else is small.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from time import monotonic
+from typing import Protocol
+
+from constellation.session.loop import Loop
+from constellation.transport.router import Router, Unroutable, key_of_route
+from constellation.wire import events as wire_events
+from constellation.wire.codec import decode, encode
+from constellation.wire.errors import WireError
+from constellation.wire.frames import VERSION, Buffer, Frame, Hello, Probe
+from constellation.wire.link import ACK_DELAY, Link
+
+logger = logging.getLogger(__name__)
+
+BEAT = 1.0
+"""Seconds after which an end that has nothing to say says that it is there."""
+TIMEOUT = 5.0
+"""Seconds of silence after which a peer is lost."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds that a peer has to answer first."""
+_LOOK = BEAT / 4  # seconds after which all sessions are looked at, at the latest
+_REMEMBERED = 10_000
+_WINDOW = 1 << 40
+_FRAGMENT = 256 << 10
+_BATCH = 256  # messages that are taken in one go, so that one chatty peer starves no other
+
+
+class Owner(Protocol):
+    """Whom sessions are for. Nothing here is called from within `dial`, `send` or `close`."""
+
+    def opened(self, session: Session) -> None:
+        """A peer has connected to this end."""
+
+    def heard(self, session: Session, message: bytes) -> None:
+        """A message has come."""
+
+    def ended(self, session: Session, reason: str | None) -> None:
+        """A session is over.
+
+        Args:
+            session: Which.
+            reason: What is wrong; None: the peer has closed it, and all that it sent was heard.
+        """
+
+
+class Session:
+    """One end of a session.
+
+    Attributes:
+        key: What the peer is called here; one that connected has made it up when it started.
+        name: The peer, for people.
+        open: Whether messages may be sent.
+    """
+
+    def __init__(self, sessions: Sessions, key: bytes, endpoint: str, link: Link) -> None:
+        self._sessions = sessions
+        self.key = key
+        self.name = endpoint.removeprefix("tcp://") or key.hex()[:7]
+        self.open = True
+        self._endpoint = endpoint
+        self._link = link
+        self._outbound = link.outbound("")
+        self._route: bytes | None = None
+        self._routes: set[bytes] = set()
+        self._known = False  # it has answered
+        self._told = False  # its owner knows of it
+        self._left = False
+        self._heard_at = self._sent_at = monotonic()
+
+    def send(self, message: Buffer) -> None:
+        """Send a message. In a session that is not open it goes nowhere."""
+        if self.open:
+            self._outbound.push([message], 1, len(message))
+            self._sessions._transmit(self)
+
+    @property
+    def unreceived(self) -> int:
+        """How many messages the peer is not known to have received."""
+        return self._outbound.undelivered
+
+    def close(self) -> None:
+        """Send nothing more. What was sent is still delivered, as far as the peer takes it."""
+        if self.open:
+            self.open = False
+            self._link.leave("closed")
+            self._sessions._transmit(self)
+
+    def __repr__(self) -> str:
+        return f"<Session with {self.name} {'open' if self.open else 'closing'}>"
+
+
+class Sessions:
+    """All sessions of a service: a ROUTER, on the service's loop.
+
+    Args:
+        loop: The service's.
+        router: Taken over. Its routing id is `I` and `key`.
+        key: Who this end is: random, new at each start.
+        owner: Is told what happens.
+        timeout: Seconds of silence after which a peer is lost.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        router: Router,
+        key: bytes,
+        owner: Owner,
+        *,
+        timeout: float = TIMEOUT,
+        connect_timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        self._loop = loop
+        self._router = router
+        self._key = key
+        self._owner = owner
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._sessions: dict[bytes, Session] = {}  # by the peer's key
+        self._past: dict[bytes, None] = {}  # keys of sessions that have ended, the oldest first
+        self._watches_monitor = False
+        self._closed = False
+        loop.watch(router.fd, router.readable, self._ready)
+        self._timer = loop.after(_LOOK, self._look)
+
+    def dial(self, endpoint: str) -> Session:
+        """Open a session with who listens there. At once messages may be sent.
+
+        Args:
+            endpoint: As ZeroMQ writes it.
+        """
+        # The key is that of the route: who is there is known when it answers.
+        session = self._add(os.urandom(16), endpoint)
+        session._told = True
+        self._dial(session)
+        self._transmit(session)
+        return session
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def close(self) -> None:
+        """End everything, now. What is under way has a moment to arrive."""
+        self._closed = True
+        self._timer.cancel()
+        self._loop.unwatch(self._router.fd)
+        if self._watches_monitor:
+            self._loop.unwatch(self._router.monitor_fd)
+        self._sessions.clear()
+        self._router.close()
+
+    # -- what comes
+
+    def _ready(self) -> None:
+        for _ in range(_BATCH):
+            if self._closed or not self._router.readable():
+                return
+            self._take(self._router.receive())
+
+    def _take(self, message: list[Buffer]) -> None:
+        route = bytes(message[0])
+        key = key_of_route(route)
+        session = self._sessions.get(key)
+        try:
+            frame = decode(message[1:])
+            if session is None:
+                session = self._meet(key, frame)
+                if session is None:
+                    return
+            now = session._heard_at = monotonic()
+            session._known = True
+            if route not in session._routes:
+                session._routes.add(route)
+            if session._route is None:
+                session._route = route
+                session._link.route_up(now)
+            session._link.receive(frame, now)
+        except WireError as error:
+            logger.warning("dropped a message of %s: %s", key.hex()[:7], error)
+            return
+        self._handle(session)
+        self._transmit(session)
+
+    def _meet(self, key: bytes, frame: Frame) -> Session | None:
+        if type(frame) is not Hello:
+            return None  # the rest of one that has ended
+        if frame.key != key:
+            raise WireError(f"{frame} on the route of another")
+        if key in self._past:
+            return None  # it has not heard yet that its session is over
+        return self._add(key, frame.endpoint)
+
+    def _handle(self, session: Session) -> None:
+        for event in session._link.events():
+            if self._sessions.get(session.key) is not session:
+                return
+            match event:
+                case wire_events.Arrived(stream=stream, parts=parts, weight=weight):
+                    stream.consumed(weight)
+                    for part in parts:
+                        self._owner.heard(session, bytes(part))
+                case wire_events.Greeted(version=version):
+                    self._greeted(session, version)
+                case wire_events.Left():
+                    session._left = True
+                    self._end(session, None)
+                case _:
+                    pass
+
+    def _greeted(self, session: Session, version: int) -> None:
+        if version != VERSION:
+            self._end(
+                session,
+                f"{session.name} speaks version {version} of the stream protocol, and this end "
+                f"version {VERSION}: install the same version of constellation on both",
+            )
+        elif not session._told:
+            session._told = True
+            self._owner.opened(session)
+
+    # -- what goes
+
+    def _dial(self, session: Session) -> None:
+        session._route = self._router.dial(session.key, session._endpoint)
+        session._routes.add(session._route)
+        session._link.route_up(monotonic())
+        if not self._watches_monitor:
+            self._watches_monitor = True
+            fd = self._router.monitor_fd
+            self._loop.watch(fd, self._monitor_pending, self._read_monitor)
+
+    def _transmit(self, session: Session) -> None:
+        link = session._link
+        while (route := session._route) is not None:
+            now = monotonic()
+            frame = link.next_frame(now)
+            if frame is None:
+                break
+            self._send(session, route, frame, now)
+        deadline = link.deadline()
+        if deadline is not None and deadline < self._timer.when:
+            self._look_at(deadline)
+
+    def _send(self, session: Session, route: bytes, frame: Frame, now: float) -> None:
+        try:
+            self._router.send(route, encode(frame))
+            session._sent_at = now
+        except Unroutable:
+            # It goes again with all that is not received, when the peer is back.
+            session._routes.discard(route)
+            session._route = next(iter(session._routes), None)
+            if session._route is not None:
+                session._link.route_up(now)
+
+    def _monitor_pending(self) -> bool:
+        self._read_monitor()
+        return False
+
+    def _read_monitor(self) -> None:
+        for route in self._router.disconnected():
+            session = self._sessions.get(key_of_route(route))
+            if session is not None and session._route == route:
+                # libzmq connects it again by itself; what was under way is sent again then.
+                session._link.route_up(monotonic())
+                self._transmit(session)
+
+    # -- time
+
+    def _look_at(self, when: float) -> None:
+        self._timer.cancel()
+        self._timer = self._loop.at(when, self._look)
+
+    def _look(self) -> None:
+        now = monotonic()
+        self._timer = self._loop.at(now + _LOOK, self._look)
+        for session in self:
+            self._look_after(session, now)
+
+    def _look_after(self, session: Session, now: float) -> None:
+        limit = self._timeout if session._known else self._connect_timeout
+        if now - session._heard_at >= limit:
+            quiet = f"{session.name} has said nothing for {limit:g} s"
+            never = f"{session.name} does not answer: no connection within {limit:g} s"
+            self._end(session, quiet if session._known else never)
+            return
+        if not session.open and session._link.delivered and not session._link.pending:
+            self._end(session, None)
+            return
+        deadline = session._link.deadline()
+        if deadline is not None and now >= deadline:
+            session._link.tick(now)
+        if now - session._sent_at >= BEAT and session._route is not None:
+            self._send(session, session._route, Probe(0, 0), now)
+        self._transmit(session)
+
+    # -- the beginning and the end
+
+    def _add(self, key: bytes, endpoint: str) -> Session:
+        link = Link(self._key, "", window=_WINDOW, fragment=_FRAGMENT)
+        link.outbound("").open("", "raw")
+        session = self._sessions[key] = Session(self, key, endpoint, link)
+        return session
+
+    def _end(self, session: Session, reason: str | None) -> None:
+        del self._sessions[session.key]
+        was_open, session.open = session.open, False
+        self._past[session.key] = None
+        if len(self._past) > _REMEMBERED:
+            del self._past[next(iter(self._past))]
+        if session._left:
+            # The peer waits to hear that all of it was received.
+            session._link.tick(monotonic() + ACK_DELAY)
+            self._transmit(session)
+        if any(route[:1] == b"O" for route in session._routes):
+            self._router.hang_up(session._endpoint)
+        session._route = None
+        if session._told and (was_open or reason is not None):
+            self._owner.ended(session, reason)

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import os
+import random
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from tcp_proxy import TcpProxy
+
+from constellation.session.loop import Loop
+from constellation.session.sessions import Session, Sessions
+from constellation.transport.router import Router
+
+LIMIT = 20.0
+
+
+class End:
+    """One end, with what it was told."""
+
+    def __init__(self, loop: Loop, *, listens: bool = False, **options: float) -> None:
+        key = os.urandom(16)
+        listener = socket.create_server(("127.0.0.1", 0)) if listens else None
+        self.port = 0 if listener is None else listener.getsockname()[1]
+        router = Router(key, f"tcp://127.0.0.1:{self.port}", listener)
+        self.sessions = Sessions(loop, router, key, self, **options)
+        self.peers: list[Session] = []
+        self.messages: list[bytes] = []
+        self.ends: list[str | None] = []
+        self.answer: Callable[[Session, bytes], None] = lambda session, message: None
+
+    def opened(self, session: Session) -> None:
+        self.peers.append(session)
+
+    def heard(self, session: Session, message: bytes) -> None:
+        self.messages.append(message)
+        self.answer(session, message)
+
+    def ended(self, session: Session, reason: str | None) -> None:
+        self.ends.append(reason)
+
+    def dial(self, port: int) -> Session:
+        return self.sessions.dial(f"tcp://127.0.0.1:{port}")
+
+
+Make = Callable[..., End]
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def make(loop: Loop) -> Iterator[Make]:
+    ends: list[End] = []
+
+    def make(**options: float) -> End:
+        ends.append(End(loop, **options))  # type: ignore[arg-type]
+        return ends[-1]
+
+    yield make
+    for end in ends:
+        end.sessions.close()
+
+
+def numbered(count: int) -> list[bytes]:
+    return [b"%d" % number for number in range(count)]
+
+
+def test_messages_go_both_ways_in_order(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True), make()
+    server.answer = lambda session, message: session.send(b"re " + message)
+    session = client.dial(server.port)
+    for message in numbered(2000):
+        session.send(message)
+    assert loop.run(lambda: len(client.messages) == 2000, LIMIT)
+    assert server.messages == numbered(2000)
+    assert client.messages == [b"re " + message for message in numbered(2000)]
+    assert loop.run(lambda: session.unreceived == 0, LIMIT)
+
+
+def test_a_message_may_be_large_or_empty(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True), make()
+    session = client.dial(server.port)
+    large = random.Random(7).randbytes(5 << 20)
+    for message in (large, b"", b"last"):
+        session.send(message)
+    assert loop.run(lambda: len(server.messages) == 3, LIMIT)
+    assert server.messages == [large, b"", b"last"]
+
+
+def test_closing_delivers_everything_and_is_told(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True), make()
+    session = client.dial(server.port)
+    for message in numbered(500):
+        session.send(message)
+    session.close()
+    session.send(b"too late")
+    assert loop.run(lambda: server.ends == [None], LIMIT)
+    assert server.messages == numbered(500)
+    assert loop.run(lambda: not list(client.sessions), LIMIT)
+    assert client.ends == []
+
+
+def test_who_is_closed_upon_may_have_said_its_last_before(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True), make()
+    server.answer = lambda session, message: session.close()
+    session = client.dial(server.port)
+    session.send(b"bye")
+    assert loop.run(lambda: client.ends == [None], LIMIT)
+    assert not session.open
+    assert loop.run(lambda: not list(server.sessions), LIMIT)
+
+
+@pytest.mark.parametrize("how", ["cut", "reset"])
+def test_broken_connections_lose_nothing(loop: Loop, make: Make, how: str) -> None:
+    server, client = make(listens=True), make()
+    server.answer = lambda session, message: session.send(message)
+    blob = bytes(30_000)
+    with TcpProxy(server.port) as proxy:
+        session = client.dial(proxy.port)
+        breaks = 0
+        for number in range(600):
+            session.send(b"%d " % number + blob)
+            loop.run(lambda: False, 0.002)
+            if number % 100 == 50:
+                getattr(proxy, how)()
+                breaks += 1
+        assert loop.run(lambda: len(client.messages) >= 600, 60.0)
+        assert proxy.accepted > breaks // 2
+    assert [int(message.split()[0]) for message in server.messages] == list(range(600))
+    assert client.messages == server.messages
+    assert client.ends == server.ends == []
+
+
+def test_a_slow_network_only_takes_longer(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True), make()
+    with TcpProxy(server.port, delay=0.1, rate=2e6) as proxy:
+        session = client.dial(proxy.port)
+        sent = [random.Random(number).randbytes(100_000) for number in range(20)]
+        for message in sent:
+            session.send(message)
+        assert loop.run(lambda: len(server.messages) == 20, LIMIT)
+    assert server.messages == sent
+
+
+def test_a_session_that_nobody_speaks_in_stays(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True, timeout=1.5), make(timeout=1.5)
+    session = client.dial(server.port)
+    loop.run(lambda: False, 3.0)
+    assert session.open
+    assert client.ends == server.ends == []
+
+
+def test_silence_ends_it_at_both_ends(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True, timeout=1.5), make(timeout=1.5)
+    with TcpProxy(server.port) as proxy:
+        session = client.dial(proxy.port)
+        session.send(b"hello")
+        assert loop.run(lambda: bool(server.messages), LIMIT)
+        proxy.freeze()
+        start = time.monotonic()
+        assert loop.run(lambda: bool(client.ends and server.ends), LIMIT)
+        assert time.monotonic() - start < 10
+    assert client.ends == [f"127.0.0.1:{proxy.port} has said nothing for 1.5 s"]
+    (reason,) = server.ends
+    assert reason is not None
+    assert reason.endswith("has said nothing for 1.5 s")
+    assert not session.open
+
+
+def test_a_short_silence_does_not(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True), make()
+    with TcpProxy(server.port) as proxy:
+        session = client.dial(proxy.port)
+        session.send(b"before")
+        assert loop.run(lambda: bool(server.messages), LIMIT)
+        proxy.freeze()
+        session.send(b"during")
+        loop.run(lambda: False, 2.0)
+        proxy.thaw()
+        session.send(b"after")
+        assert loop.run(lambda: len(server.messages) == 3, LIMIT)
+    assert server.messages == [b"before", b"during", b"after"]
+
+
+def test_nobody_there(loop: Loop, make: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    client = make(connect_timeout=0.5)
+    client.dial(port)
+    assert loop.run(lambda: bool(client.ends), LIMIT)
+    assert client.ends == [f"127.0.0.1:{port} does not answer: no connection within 0.5 s"]
+
+
+def test_what_comes_for_a_session_that_is_over_is_dropped(loop: Loop, make: Make) -> None:
+    """The last receipt is lost, so its peer says all of it again, from HELLO on."""
+    server, client = make(listens=True), make()
+    with TcpProxy(server.port) as proxy:
+        session = client.dial(proxy.port)
+        session.send(b"one")
+        session.close()
+        assert loop.run(lambda: server.ends == [None], LIMIT)
+        proxy.cut()
+        loop.run(lambda: not list(client.sessions), LIMIT)
+    assert server.messages == [b"one"]
+    assert len(server.peers) == 1
+
+
+def test_many_peers_at_once(loop: Loop, make: Make) -> None:
+    server = make(listens=True)
+    server.answer = lambda session, message: session.send(message)
+    clients = [make() for _ in range(20)]
+    for number, client in enumerate(clients):
+        session = client.dial(server.port)
+        for index in range(50):
+            session.send(b"%d %d" % (number, index))
+    assert loop.run(lambda: all(len(each.messages) == 50 for each in clients), LIMIT)
+    for number, client in enumerate(clients):
+        assert client.messages == [b"%d %d" % (number, index) for index in range(50)]
