@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 VALUES = "values"
 VALUE_MODULES = [
+    "address",
     "deadline",
     "errors",
     "exit_status",
