@@ -28,14 +28,15 @@ VALUE_MODULES = [
 # module right below `constellation`; the modules of values are one part.
 ALLOWED: dict[str, set[str]] = {
     VALUES: set(),
+    "security": {VALUES},
     "operation": {VALUES},
     "control": {VALUES},
     "wire": {VALUES},
-    "transport": {"wire", "control", "operation", VALUES},
+    "transport": {"wire", "control", "security", "operation", VALUES},
     "channel": {"transport", "wire", "operation", VALUES},
-    "process": {"channel", "transport", "control", "operation", VALUES},
-    "bridge": {"process", "control", VALUES},
-    "cli": {"bridge", "process", "transport", "control", VALUES},
+    "process": {"channel", "transport", "control", "security", "operation", VALUES},
+    "bridge": {"process", "control", "security", VALUES},
+    "cli": {"bridge", "process", "transport", "control", "security", VALUES},
     "runtime": {"cli", "bridge", "process", "channel", "transport", "control", "operation", VALUES},
     "testing": {"transport", "wire", VALUES},
     "__init__": {"runtime", "process", "channel", "operation", VALUES},
@@ -126,7 +127,7 @@ def test_the_table_has_no_cycle() -> None:
 
 
 def test_the_services_and_the_library_name_only_what_they_declare() -> None:
-    declared = {"click", "cloudpickle", "msgspec", "psutil", "zmq", "rich"}
+    declared = {"click", "cloudpickle", "msgspec", "platformdirs", "psutil", "zmq", "rich"}
     # Types only, or only where the program has imported it itself.
     declared |= {"typing_extensions", "numpy"}
     for path in [*modules("constellation"), *modules("daemons")]:
