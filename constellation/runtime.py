@@ -153,7 +153,10 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
         raise ValueError(f"linger is a number of seconds or None, not {linger!r}")
     unborn = birth.here()
     if unborn is not None:
-        _join(unborn, linger)
+        if unborn.is_image:
+            _become_image(unborn, linger)
+        else:
+            _join(unborn, linger)
         return
     settings = _settings()
     if settings.version:
@@ -240,6 +243,30 @@ def _join(unborn: birth.Unborn, linger: float | None) -> None:
     _enter(newborn, image, origin, writers, linger)
 
 
+def _become_image(unborn: birth.Unborn, linger: float | None) -> None:
+    """Be the program's zygote on a node. Returns in the initial process only."""
+    standard.open_missing()
+    _check("init() freezes this process, of which all others are forks")
+    _stop_watchdog()
+    openmp.prepare(stacklevel=3)
+    image = Image.capture()
+    writers = _flush()
+    _raise_limit()
+    gc.collect()
+    origin = Origin()
+    gc.freeze()
+    try:
+        deployed = unborn.freeze()
+    except InitError:
+        gc.unfreeze()
+        origin.resume()
+        raise
+    newborn = zygote.run(
+        deployed.connection, deployed.directory, origin, deployed.agent, deployed=deployed
+    )
+    _enter(newborn, image, origin, writers, linger)
+
+
 def _raise_limit() -> None:
     """Have as many descriptors as there can be, and refuse where these are too few."""
     limit = system.raise_descriptor_limit()
@@ -264,7 +291,9 @@ def _enter(
     """In a process of the user's. Returns in the initial one only."""
     global _runtime
     entry.adapt(newborn, origin)
-    transport = Transport(newborn.pid, newborn.listener, newborn.control, inlet=Mailbox)
+    transport = Transport(
+        newborn.pid, newborn.listener, newborn.control, inlet=Mailbox, network=newborn.network
+    )
     context.install(context.Context(transport, image))
     identity = adoption.await_adoption(newborn)
     runtime = _runtime = Runtime(identity, image, transport, linger, writers)

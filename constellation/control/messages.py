@@ -9,14 +9,15 @@ monitor              bridge                  :data:`FromMonitor`
 bridge               monitor                 :data:`ToMonitor`
 zygote               bridge                  :data:`FromZygote`
 bridge               zygote                  :data:`ToZygote`
-monitor              process, before         :data:`ToNewborn`
+monitor or agent     process, before         :data:`ToNewborn`
                      `init()`
-process, at          monitor                 :data:`FromNewborn`
+process, at          monitor or agent        :data:`FromNewborn`
 `init()`
 host                 bridge                  :data:`FromHost`
 ===================  ======================  ===========================================
 
-Those of a newborn are only where processes start fresh. A host is what runs the processes of a
+Those of a newborn are only where processes start fresh, and for a program's image on a node of a
+cluster. A host is what runs the processes of a
 program on one machine: what it hears from them it tells the bridge, under the numbers that the
 bridge has given them.
 
@@ -305,8 +306,8 @@ class Fork(Message, frozen=True):
     """Fork a monitor, which forks the process.
 
     With it travel the descriptors of, in this order: the process's listening socket, the
-    process's control stream, the monitor's control stream, and, if ``stdin``, what becomes the
-    process's standard input.
+    process's control stream, the monitor's control stream, if ``near`` its listening socket for
+    those on the same node, and, if ``stdin``, what becomes the process's standard input.
 
     Attributes:
         number: The bridge's number for this, never used twice.
@@ -314,6 +315,7 @@ class Fork(Message, frozen=True):
         endpoint: The endpoint of the new process's Pid.
         initial: Whether it is the initial process.
         stdin: Whether a descriptor for standard input travels with it.
+        near: Whether the program may run on several machines, so that there are two sockets.
     """
 
     number: int
@@ -321,6 +323,7 @@ class Fork(Message, frozen=True):
     endpoint: str
     initial: bool
     stdin: bool
+    near: bool = False
 
 
 ToZygote: TypeAlias = Fork
@@ -359,7 +362,29 @@ class Birth(Message, frozen=True):
     stdin: int | None
 
 
-ToNewborn: TypeAlias = Birth
+class Deploy(Message, frozen=True):
+    """You are a program's image on a node of a cluster, from when you reach ``init()``.
+
+    Attributes:
+        nonce: As in ``Birth``.
+        connection: The descriptor of the connection to the agent.
+        lock: That of the runtime directory.
+        directory: The program's runtime directory on this node.
+        agent: The agent's process id.
+        public: The public key of the program's processes, if connections are secured.
+        secret: The secret one.
+    """
+
+    nonce: bytes
+    connection: int
+    lock: int
+    directory: str
+    agent: int
+    public: bytes | None
+    secret: bytes | None
+
+
+ToNewborn: TypeAlias = Birth | Deploy
 
 
 class Born(Message, frozen=True):

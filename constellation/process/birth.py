@@ -1,11 +1,11 @@
-"""How a fresh interpreter becomes a process of its program: the process's side.
+"""How a fresh interpreter becomes a process of its program, or its image: the process's side.
 
-A process that starts fresh runs the program from its beginning, and nothing is different about it
-until it reaches `init()`. It has been told two things: on its command line, in an option of the
-interpreter, its own process id, a descriptor and a nonce; and through that descriptor, a socket
-that its monitor (`constellation.process.nursery`) holds the other end of, who it is. So no other
-process takes itself for this one, whatever it inherits: neither what the program runs before
-`init()`, nor a fork of it.
+A process that starts fresh, or is to be a program's image on a node of a cluster, runs the program
+from its beginning, and nothing is different about it until it reaches `init()`. It has been told
+two things: on its command line, in an option of the interpreter, its own process id, a descriptor
+and a nonce; and through that descriptor, a socket whose other end its monitor holds
+(`constellation.process.nursery`) or the node's agent, what it is. So no other process takes itself
+for this one, whatever it inherits: neither what the program runs before `init()`, nor a fork of it.
 
 It is found out when this module is imported, and from then on no program that is started has these
 descriptors. They are taken into use at `init()`: :meth:`Unborn.join`.
@@ -21,14 +21,20 @@ from dataclasses import dataclass
 
 import msgspec
 
-from constellation.control.messages import Birth, Born, ToNewborn, ToProcess
+from constellation.control.messages import Birth, Born, Deploy, ToNewborn, ToProcess
 from constellation.control.stream import MessageStream
 from constellation.errors import InitError
 from constellation.pid import Pid
 from constellation.process import command, descriptors
+from constellation.process.deployed import Deployed, secured
+from constellation.process.directory import RuntimeDirectory
 from constellation.process.identity import Newborn
 
 NONCE_SIZE = 8
+_CLOSED = (
+    "the program has closed descriptors that this process was started with before it has called "
+    "init()"
+)
 
 _to_newborn = msgspec.msgpack.Decoder(ToNewborn)
 _to_process = msgspec.msgpack.Decoder(ToProcess)
@@ -41,13 +47,13 @@ class Unborn:
     Attributes:
         os_pid: Its process id.
         stream: The stream to its monitor.
-        birth: Who it will be; None, as the stream, if the program has closed that.
+        birth: What it will be; None, as the stream, if the program has closed that.
         files: What its descriptors are of, as device and inode.
     """
 
     os_pid: int
     stream: MessageStream[ToNewborn] | None = None
-    birth: Birth | None = None
+    birth: Birth | Deploy | None = None
     files: tuple[tuple[int, int], ...] = ()
 
     def join(self) -> Newborn:
@@ -60,11 +66,8 @@ class Unborn:
             InitError: The program has closed the descriptors of this process.
         """
         birth, stream = self.birth, self.stream
-        if birth is None or stream is None or _files(stream, birth) != self.files:
-            raise InitError(
-                "the program has closed descriptors that this process was started with before it "
-                "has called init()"
-            )
+        if not isinstance(birth, Birth) or stream is None or _files(stream, birth) != self.files:
+            raise InitError(_CLOSED)
         for number, descriptor in enumerate((birth.stdin, birth.out, birth.err)):
             if descriptor is not None:
                 os.dup2(descriptor, number)
@@ -78,6 +81,29 @@ class Unborn:
             descriptors.adopt_socket(birth.listener),
             MessageStream(descriptors.adopt_socket(birth.control), _to_process),
             fresh=True,
+        )
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it will be the program's image on a node."""
+        return isinstance(self.birth, Deploy)
+
+    def freeze(self) -> Deployed:
+        """Be the program's image. All signals are blocked, and nothing is buffered.
+
+        Raises:
+            InitError: The program has closed the descriptors of this process.
+        """
+        told, stream = self.birth, self.stream
+        if not isinstance(told, Deploy) or stream is None or _files(stream, told) != self.files:
+            raise InitError(_CLOSED)
+        stream.send(Born())
+        stream.close()
+        return Deployed(
+            descriptors.adopt_socket(told.connection),
+            RuntimeDirectory.inherited(told.directory, told.lock),
+            told.agent,
+            secured(told.public, told.secret),
         )
 
 
@@ -118,7 +144,7 @@ def _read() -> Unborn | None:
         # No command for that: one that does this each time would start itself for ever.
         return Unborn(labelled)
     stream, birth = _take(number)
-    if birth.seeded:
+    if isinstance(birth, Birth) and birth.seeded:
         command.forget_seed()
     return Unborn(labelled, stream, birth, _files(stream, birth))
 
@@ -134,7 +160,7 @@ def _holds(descriptor: int, nonce: bytes) -> bool:
         return False
 
 
-def _take(descriptor: int) -> tuple[MessageStream[ToNewborn], Birth]:
+def _take(descriptor: int) -> tuple[MessageStream[ToNewborn], Birth | Deploy]:
     """Take the message at this descriptor, and see that what is started inherits nothing."""
     os.set_inheritable(descriptor, False)
     stream = MessageStream(descriptors.adopt_socket(descriptor), _to_newborn)
@@ -144,12 +170,14 @@ def _take(descriptor: int) -> tuple[MessageStream[ToNewborn], Birth]:
     return stream, birth
 
 
-def _handed_on(birth: Birth) -> list[int]:
+def _handed_on(birth: Birth | Deploy) -> list[int]:
+    if isinstance(birth, Deploy):
+        return [birth.connection, birth.lock]
     each = (birth.listener, birth.control, birth.out, birth.err, birth.stdin)
     return [descriptor for descriptor in each if descriptor is not None]
 
 
-def _files(stream: MessageStream[ToNewborn], birth: Birth) -> tuple[tuple[int, int], ...]:
+def _files(stream: MessageStream[ToNewborn], birth: Birth | Deploy) -> tuple[tuple[int, int], ...]:
     """What the descriptors are of; a closed one is of nothing."""
     found = []
     for number in (stream.fileno(), *_handed_on(birth)):

@@ -18,7 +18,7 @@ import tempfile
 
 from constellation.process.system import LINUX
 
-__all__ = ["RuntimeDirectory", "sweep"]
+__all__ = ["RuntimeDirectory", "nameless_file", "sweep"]
 
 _SOCKET_PATH_LIMIT = 107 if LINUX else 103
 """Bytes of the longest path of a Unix socket, without the zero byte that ends it."""
@@ -77,6 +77,23 @@ class RuntimeDirectory:
         """Remove it and what is in it. Whoever comes second finds nothing to do."""
         with contextlib.suppress(FileNotFoundError):
             _remove(self.path)
+
+
+def nameless_file(directory: str, name: str) -> int:
+    """The descriptor of a new file that goes with its last descriptor.
+
+    Args:
+        directory: A runtime directory.
+        name: What it is called until it has no name.
+
+    Raises:
+        OSError: There is no descriptor, or no room.
+    """
+    path = os.path.join(directory, f"{name}-{os.getpid()}")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
+    file = os.open(path, flags, 0o600)
+    os.unlink(path)
+    return file
 
 
 def sweep(parent: str) -> None:

@@ -17,15 +17,16 @@ from constellation.process import holes, leave, system
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 
-MODE = "native"
-"""What `CONSTELLATION` says inside the processes of a program that runs without a cluster."""
+NATIVE, FABRIC = "native", "fabric"
+"""What `CONSTELLATION` says inside the processes of a program that runs without a cluster, and of
+one that runs on it."""
 SPARE_NAME = "cst-spare"
 """What `ps` calls a process that is not adopted yet."""
 
 
-def prepare_first() -> None:
+def prepare_first(mode: str) -> None:
     """In the zygote: what every process of the user's finds."""
-    os.environ["CONSTELLATION"] = MODE
+    os.environ["CONSTELLATION"] = mode
     for stream in (sys.stdout, sys.__stdout__):
         # Another's may run code of the user's, which the zygote never does.
         if type(stream) is TextIOWrapper:
@@ -41,7 +42,7 @@ def prepare() -> None:
 
 def prepare_fresh() -> None:
     """In a process that starts fresh, when it has reached `init()` and has its streams."""
-    os.environ["CONSTELLATION"] = MODE
+    os.environ["CONSTELLATION"] = NATIVE
     _replace_stdin()
 
 

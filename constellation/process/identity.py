@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from constellation.control.messages import ToProcess
     from constellation.control.stream import MessageStream
+    from constellation.transport.network import Network
 
 
 @dataclass(slots=True)  # not frozen, which takes a call for each field: one is made for each fork
@@ -26,6 +27,7 @@ class Newborn:
         listener: Its bound and listening socket.
         control: Its control stream, whose other end the bridge holds.
         fresh: Whether it has run the program up to `init()` itself, and is no fork of it.
+        network: How it is reached where its program runs on several machines; None: on one.
     """
 
     pid: Pid
@@ -33,6 +35,7 @@ class Newborn:
     listener: socket.SocketType
     control: MessageStream[ToProcess]
     fresh: bool = False
+    network: Network | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from constellation.control.messages import (
 from constellation.control.stream import MessageStream
 from constellation.pid import Pid
 from constellation.process import descriptors
+from constellation.process.ports import Ports
 
 _FORKS_AT_ONCE = 16
 """How many forks are asked of the zygote at a time. The kernel allows only so many descriptors to
@@ -59,10 +60,14 @@ class Launcher:
     Args:
         zygote: The connection to the zygote.
         directory: The program's runtime directory.
+        ports: Where processes listen that others reach over TCP; None: the program has no others.
     """
 
-    def __init__(self, zygote: socket.socket, directory: str) -> None:
+    def __init__(
+        self, zygote: socket.socket, directory: str, *, ports: Ports | None = None
+    ) -> None:
         self._directory = directory
+        self._ports = ports
         self._numbers = 0
         self._waiting: deque[tuple[Fork, tuple[int, ...]]] = deque()
         self._under_way = 0
@@ -88,10 +93,14 @@ class Launcher:
             if stdin is not None:
                 undo.callback(os.close, stdin)
             key = os.urandom(16)
-            path = os.path.join(self._directory, key.hex())
-            pid = Pid(key, f"ipc://{path}")
-            listener = undo.enter_context(descriptors.listen(path))
+            path = self._path(key)
+            listeners = [undo.enter_context(descriptors.listen(path))]
             undo.callback(os.unlink, path)
+            endpoint = f"ipc://{path}"
+            if self._ports is not None:
+                endpoint, far = self._ports.listen()
+                listeners.insert(0, undo.enter_context(far))
+            pid = Pid(key, endpoint)
             control, its_control = (undo.enter_context(end) for end in socket.socketpair())
             monitor, its_monitor = (undo.enter_context(end) for end in socket.socketpair())
             undo.pop_all()
@@ -102,8 +111,10 @@ class Launcher:
             endpoint=pid.endpoint,
             initial=initial,
             stdin=stdin is not None,
+            near=len(listeners) > 1,
         )
-        handed_on = [listener.detach(), its_control.detach(), its_monitor.detach()]
+        handed_on = [each.detach() for each in (listeners[0], its_control, its_monitor)]
+        handed_on += [each.detach() for each in listeners[1:]]
         if stdin is not None:
             handed_on.append(stdin)
         self._waiting.append((fork, tuple(handed_on)))
@@ -139,7 +150,10 @@ class Launcher:
     def forget(self, pid: Pid) -> None:
         """Remove the socket of a process that is dead."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(pid.endpoint.removeprefix("ipc://"))
+            os.unlink(self._path(pid.key))
+
+    def _path(self, key: bytes) -> str:
+        return os.path.join(self._directory, key.hex())
 
     def close(self) -> None:
         """End the zygote, which ends when nothing of the program is left. Again it does nothing."""

@@ -21,6 +21,7 @@ from constellation.control.stream import ControlError, MessageStream
 from constellation.exit_status import ExitStatus
 from constellation.process import birth, signals
 from constellation.process.command import Command
+from constellation.process.directory import nameless_file
 
 if TYPE_CHECKING:
     from constellation.process.monitor import Task
@@ -56,7 +57,7 @@ class Nursery:
         self._their_end = theirs
         self._command = command
         self._nonce = os.urandom(birth.NONCE_SIZE)
-        self._files = [_nameless_file(task.directory, name) for name in ("out", "err")]
+        self._files = [nameless_file(task.directory, name) for name in ("out", "err")]
         newborn = task.newborn
         told = Birth(
             nonce=self._nonce,
@@ -158,11 +159,3 @@ class Nursery:
             if words:
                 return f"{text}\n{words}"
         return text
-
-
-def _nameless_file(directory: str, name: str) -> int:
-    path = os.path.join(directory, f"{name}-{os.getpid()}")
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND
-    file = os.open(path, flags, 0o600)
-    os.unlink(path)
-    return file

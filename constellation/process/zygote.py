@@ -43,6 +43,8 @@ from constellation.process.signals import Wakeup
 
 if TYPE_CHECKING:
     from constellation.process.command import Command
+    from constellation.process.deployed import Deployed
+    from constellation.transport.network import Network
 
 _RESCAN = 0.02
 _ORPHAN_LIMIT = 1.0
@@ -62,6 +64,7 @@ def run(
     origin: Origin,
     launcher: int,
     command: Command | None = None,
+    deployed: Deployed | None = None,
 ) -> Newborn:
     """Be the zygote. All signals are blocked.
 
@@ -71,6 +74,7 @@ def run(
         origin: The program at `init()`.
         launcher: The launcher's process id.
         command: What a process executes that starts fresh; None: it is a fork of this one.
+        deployed: What a program has that runs on a cluster; None: it runs natively.
 
     Returns:
         In a user's process only: what it knows of itself. In the zygote and the monitors it never
@@ -85,8 +89,8 @@ def run(
         descriptors.replace_with_null(0, 1, 2)
         origin.shed(catch=_CAUGHT, ignore=_IGNORED)
         if command is None:
-            entry.prepare_first()
-        zygote = _Zygote(stream, directory, origin, launcher, command)
+            entry.prepare_first(entry.NATIVE if deployed is None else entry.FABRIC)
+        zygote = _Zygote(stream, directory, origin, launcher, command, deployed)
         _kept.append(zygote)
         signals.restore_mask(())
     except BaseException:  # noqa: BLE001 - told to the launcher
@@ -119,9 +123,11 @@ class _Zygote:
         origin: Origin,
         launcher: int,
         command: Command | None,
+        deployed: Deployed | None,
     ) -> None:
         self._stream = stream
         self._command = command
+        self._deployed = deployed
         self._directory = directory
         self._origin = origin
         self._launcher = launcher
@@ -175,7 +181,10 @@ class _Zygote:
     # -- forking
 
     def _fork(self, fork: Fork) -> monitor.Task | None:
-        listener, control, monitor_control, *stdin = self._stream.take_descriptors(3 + fork.stdin)
+        count = 3 + fork.near + fork.stdin
+        listener, control, monitor_control, *rest = self._stream.take_descriptors(count)
+        near = rest.pop(0) if fork.near else None
+        stdin = rest
         if not (fork.initial or self._prepared):
             entry.prepare()
             self._prepared = True
@@ -185,6 +194,7 @@ class _Zygote:
             fork.initial,
             descriptors.adopt_socket(listener),
             MessageStream(descriptors.adopt_socket(control), _to_process),
+            network=None if near is None else self._network(near),
         )
         task = monitor.Task(
             newborn,
@@ -214,10 +224,18 @@ class _Zygote:
             signals.restore_mask(mask)
             self._tell(Forked(fork.number, child))
         newborn.listener.close()
+        if newborn.network is not None:
+            newborn.network.listener.close()
         newborn.control.close()
         for descriptor in (monitor_control, *stdin):
             os.close(descriptor)
         return None
+
+    def _network(self, listener: int) -> Network:
+        from constellation.transport.network import Network  # native programs go without
+
+        security = None if self._deployed is None else self._deployed.security
+        return Network(self._directory.path, descriptors.adopt_socket(listener), security)
 
     def _tell(self, message: FromZygote) -> None:
         try:

@@ -15,12 +15,13 @@ import itertools
 import logging
 import socket
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import zmq
 from zmq.backend import zmq_poll
 
 if TYPE_CHECKING:
+    from constellation.transport.network import Gate, Network, Security
     from constellation.wire.frames import Buffer
 
 __all__ = ["Router", "Unroutable", "key_of_route"]
@@ -54,22 +55,6 @@ def key_of_route(route: bytes) -> bytes:
     return route[1:17]
 
 
-class Security(Protocol):
-    """How connections over TCP are secured."""
-
-    def attach(self, context: zmq.Context[Any]) -> None:
-        """Sockets of this context will listen: from now on, only to those that are admitted."""
-
-    def secure_listener(self, socket: zmq.Socket[Any]) -> None:
-        """Have what is bound next admit only those that are."""
-
-    def secure_connection(self, socket: zmq.Socket[Any]) -> None:
-        """Have what is connected next prove who it is, and make sure of the other end."""
-
-    def leave_plain(self, socket: zmq.Socket[Any]) -> None:
-        """Have what is bound or connected next do without: it goes through the file system."""
-
-
 class Router:
     """The ROUTER socket of the process with ``key``, listening on the adopted ``listener``.
 
@@ -77,7 +62,8 @@ class Router:
         key: The process's key; its routing id is ``I`` + key.
         endpoint: What the listener is bound to, as ZeroMQ writes it.
         listener: A bound and listening socket, taken over; None: the router does not listen.
-        security: What connections over TCP need; None: there are none, or they are not secured.
+        network: How it is reached where there are several machines; None: there is one.
+        security: How connections over TCP are secured; None: there are none, or they are not.
     """
 
     def __init__(
@@ -86,12 +72,13 @@ class Router:
         endpoint: str,
         listener: socket.SocketType | None,
         *,
+        network: Network | None = None,
         security: Security | None = None,
     ) -> None:
+        self._endpoint = endpoint
+        self._network = network
         self._security = security
         self._context = zmq.Context(io_threads=1)
-        if security is not None:
-            security.attach(self._context)
         self._context.set(_MAX_SOCKETS, 64)
         # Not by the context, which does more than make it: each process makes one as it starts.
         self._socket = router = zmq.Socket(self._context, _ROUTER)
@@ -105,9 +92,14 @@ class Router:
         # close over ipc (libzmq issue 4660), and a full route would need a retry.
         router.setsockopt(zmq.SNDHWM, 0)
         router.setsockopt(zmq.RCVHWM, 0)
+        # Before anything listens: what comes before it would be admitted.
+        self.gate: Gate | None = None if security is None else security.gate(self._context)
         if listener is not None:
             self._bind(endpoint, listener)
-        self._dialled: dict[str, bytes] = {}  # endpoint -> route
+        if network is not None:
+            self._bind(network.near_endpoint(key), network.listener)
+        self._dialled: dict[str, bytes] = {}  # where it was reached -> route
+        self._reached: dict[str, str] = {}  # endpoint -> where it was reached, if that differs
         self._counter = itertools.count(1)
         self.fd = int(router.getsockopt(zmq.FD))
         # Says which of the dialled routes ended, and that all that came over them was read before.
@@ -144,6 +136,11 @@ class Router:
             # Asked once: its descriptor shows only what comes after it was seen to be empty.
             self._monitor.getsockopt(zmq.EVENTS)
         route = b"O" + key + next(self._counter).to_bytes(6, "big")
+        if self._network is not None:
+            near = self._network.reach(self._endpoint, key, endpoint)
+            if near != endpoint:
+                self._reached[endpoint] = near
+                endpoint = near
         security = self._security
         if endpoint.startswith(_TCP):
             self._socket.setsockopt(zmq.IPV6, 1)
@@ -158,6 +155,7 @@ class Router:
 
     def hang_up(self, endpoint: str) -> None:
         """Close the route that ``dial`` opened to this endpoint, if there is one."""
+        endpoint = self._reached.pop(endpoint, endpoint)
         if self._dialled.pop(endpoint, None) is not None:
             # libzmq may have given the endpoint up by itself already.
             with contextlib.suppress(zmq.ZMQError):
@@ -248,5 +246,7 @@ class Router:
         if self._monitor is not None:
             self._socket.disable_monitor()
             self._monitor.close(0)
+        if self.gate is not None:
+            self.gate.close()
         self._socket.close(_LINGER_MS)
         self._context.term()

@@ -50,6 +50,7 @@ from constellation.wire.link import ACK_DELAY, Link
 if TYPE_CHECKING:
     from constellation.control.stream import MessageStream
     from constellation.exit_status import ExitStatus
+    from constellation.transport.network import Network
 
 __all__ = ["SpawnReplies", "Transport"]
 
@@ -97,6 +98,7 @@ class Transport:
         listener: Its bound and listening socket, taken over; None: it does not listen.
         control: The connection to its bridge.
         inlet: Makes the inlet for a name that a peer sends on.
+        network: How it is reached where its program runs on several machines; None: on one.
     """
 
     def __init__(
@@ -106,10 +108,14 @@ class Transport:
         control: MessageStream[ToProcess],
         *,
         inlet: Callable[[Peer, str, memory.Memory], Inlet],
+        network: Network | None = None,
     ) -> None:
         self.pid = pid
         self.os_pid = os.getpid()
-        self._router = Router(pid.key, pid.endpoint, listener)
+        security = None if network is None else network.security
+        self._router = Router(pid.key, pid.endpoint, listener, network=network, security=security)
+        self._gate = self._router.gate
+        self._gate_fd = -1 if self._gate is None else self._gate.fileno()
         self._control = control
         self._control_fd = control.fileno()
         self._control_open = True
@@ -119,8 +125,9 @@ class Transport:
         self._make_inlet = inlet
         self.reactor = Reactor(self._service, self._flush, self._next_timer)
         self.lock = self.reactor.lock
-        for fd in (self._router.fd, self._control_fd):
-            self.reactor.watch(fd)
+        for fd in (self._router.fd, self._control_fd, self._gate_fd):
+            if fd >= 0:
+                self.reactor.watch(fd)
         # Guarded by the reactor's lock:
         self.peers: dict[bytes, Peer] = {}
         self.spawns: dict[int, SpawnReplies] = {}
@@ -261,6 +268,8 @@ class Transport:
                 self._read_control()
             if self._router.monitor_fd in ready:
                 self._read_monitor()
+        if self._gate is not None and self._gate_fd in ready:
+            self._gate.serve()
         more = self._drain()
         now = monotonic()
         if (

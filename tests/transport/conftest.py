@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from constellation.control.messages import Exited, FromProcess, Status, ToProces
 from constellation.control.stream import MessageStream
 from constellation.exit_status import ExitStatus
 from constellation.pid import Pid
+from constellation.security.keypair import Keypair
+from constellation.transport.curve import Curve
+from constellation.transport.network import Network
 from constellation.transport.transport import Transport
 
 
@@ -30,17 +34,38 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
+@dataclass(frozen=True)
+class Node:
+    """Where processes of a program run that has others elsewhere.
+
+    Loopback has many addresses, and each may be that of a node.
+    """
+
+    host: str
+    directory: Path
+    keypair: Keypair | None
+
+
 class Side:
     """What one process has."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, node: Node | None = None) -> None:
         key = os.urandom(16)
-        path = directory / key.hex()[:8]
-        self.pid = Pid(key, f"ipc://{path}")
+        network = None
+        if node is None:
+            path = directory / key.hex()[:8]
+            listener = listen(path)
+            self.pid = Pid(key, f"ipc://{path}")
+        else:
+            listener = socket.create_server((node.host, 0))
+            near = listen(node.directory / key.hex())
+            security = None if node.keypair is None else Curve(node.keypair)
+            network = Network(str(node.directory), near, security)
+            self.pid = Pid(key, f"tcp://{node.host}:{listener.getsockname()[1]}")
         ours, theirs = socket.socketpair()
         self.bridge = MessageStream(theirs, msgspec.msgpack.Decoder(FromProcess))
         control = MessageStream(ours, msgspec.msgpack.Decoder(ToProcess))
-        self.transport = Transport(self.pid, listen(path), control, inlet=Mailbox)
+        self.transport = Transport(self.pid, listener, control, inlet=Mailbox, network=network)
         self.transport.start()
         self._context = context.Context(self.transport, None)  # type: ignore[arg-type]
 
@@ -91,8 +116,8 @@ def sides(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
     made: list[Side] = []
 
-    def make(count: int) -> list[Side]:
-        made.extend(Side(directory) for _ in range(count))
+    def make(count: int, node: Node | None = None) -> list[Side]:
+        made.extend(Side(directory, node) for _ in range(count))
         return made[-count:]
 
     yield make

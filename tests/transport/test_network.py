@@ -1,0 +1,161 @@
+"""Processes of a program that runs on several nodes: loopback has an address for each."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from constellation import ExitStatus, ProcessExited
+from constellation.security.keypair import Keypair
+
+from .conftest import Node, Side
+
+MakeNode = Callable[..., Node]
+Sides = Callable[..., list[Side]]
+KEYPAIR = Keypair.new()
+
+
+@pytest.fixture
+def node(directory: Path) -> MakeNode:
+    def make(number: int, keypair: Keypair | None = KEYPAIR) -> Node:
+        place = directory / str(number)
+        place.mkdir(exist_ok=True)
+        return Node(f"127.0.0.{number}", place, keypair)
+
+    return make
+
+
+def reached(side: Side) -> set[str]:
+    """How a side has reached others: the schemes of what it has dialled."""
+    with side.transport.lock:
+        return {each.partition(":")[0] for each in side.transport._router._dialled}
+
+
+@pytest.mark.parametrize("keypair", [KEYPAIR, None], ids=["curve", "plain"])
+def test_values_go_over_tcp_between_nodes(
+    sides: Sides, node: MakeNode, keypair: Keypair | None
+) -> None:
+    (a,), (b,) = sides(1, node(1, keypair)), sides(1, node(2, keypair))
+    to_b, to_a = a.sender(b), b.sender(a)
+    from_a, from_b = b.receiver(a), a.receiver(b)
+    for number in range(500):
+        to_b.send((number, "there")).block()
+        to_a.send((number, "back")).block()
+    assert [from_a.recv().block(10) for _ in range(500)] == [(n, "there") for n in range(500)]
+    assert [from_b.recv().block(10) for _ in range(500)] == [(n, "back") for n in range(500)]
+    assert reached(a) | reached(b) == {"tcp"}
+
+
+def test_large_values_go_over_tcp(sides: Sides, node: MakeNode) -> None:
+    (a,), (b,) = sides(1, node(1)), sides(1, node(2))
+    sender, receiver = a.sender(b), b.receiver(a)
+    values = [np.arange(3 << 17, dtype=np.float64) + number for number in range(4)]
+    sending = threading.Thread(target=lambda: [sender.send(value).block() for value in values])
+    sending.start()
+    for value in values:
+        np.testing.assert_array_equal(receiver.recv().block(20), value)
+    sending.join()
+    assert reached(a) == {"tcp"}
+
+
+def test_processes_on_one_node_do_without(sides: Sides, node: MakeNode) -> None:
+    a, b = sides(2, node(1))
+    a.sender(b).send("near").block()
+    assert b.receiver(a).recv().block(10) == "near"
+    assert reached(a) == {"ipc"}
+    assert reached(b) == set()
+
+
+def test_one_socket_does_both(sides: Sides, node: MakeNode) -> None:
+    (a, b), (c,) = sides(2, node(1)), sides(1, node(2))
+    for _ in range(3):
+        for source, target in ((a, b), (a, c), (c, a), (c, b), (b, c), (b, a)):
+            source.sender(target).send(source.pid).block()
+            assert target.receiver(source).recv().block(10) == source.pid
+    assert reached(a) == {"ipc", "tcp"}
+
+
+def test_the_file_system_alone_does_not_make_two_nodes_one(sides: Sides, directory: Path) -> None:
+    """Network namespaces may share it, and containers a directory."""
+    a, b = (sides(1, Node(f"127.0.0.{n}", directory, KEYPAIR))[0] for n in (1, 2))
+    a.sender(b).send(1).block()
+    assert b.receiver(a).recv().block(10) == 1
+    assert reached(a) == {"tcp"}
+
+
+def test_nor_does_the_address(sides: Sides, node: MakeNode, directory: Path) -> None:
+    """Another program on the same node has a directory of its own."""
+    other = directory / "other"
+    other.mkdir()
+    (a,), (b,) = sides(1, node(1)), sides(1, Node("127.0.0.1", other, KEYPAIR))
+    a.sender(b).send(1).block()
+    assert b.receiver(a).recv().block(10) == 1
+    assert reached(a) == {"tcp"}
+
+
+@pytest.mark.parametrize("keypair", [Keypair.new(), None], ids=["another key", "no key"])
+def test_a_stranger_gets_nothing(
+    sides: Sides, node: MakeNode, keypair: Keypair | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    (a,), (stranger,) = sides(1, node(1)), sides(1, node(2, keypair))
+    sender = stranger.sender(a)
+    sender.send("let me in").block()
+    receiver = a.receiver(stranger)
+    with pytest.raises(TimeoutError):
+        receiver.recv().block(0.5)
+    (friend,) = sides(1, node(3))
+    friend.sender(a).send("hello").block()
+    assert a.receiver(friend).recv().block(10) == "hello"
+
+
+def test_both_may_begin_at_once(sides: Sides, node: MakeNode) -> None:
+    """500 pairs: each connects to the other at the same instant."""
+    here, there = sides(20, node(1)), sides(25, node(2))
+    failures: list[BaseException] = []
+
+    def talk(own: Side, others: list[Side]) -> None:
+        try:
+            senders = [own.sender(other) for other in others]
+            for sender, other in zip(senders, others, strict=True):
+                sender.send((own.pid, other.pid)).block(20)
+            for other in others:
+                assert own.receiver(other).recv().block(20) == (other.pid, own.pid)
+        except BaseException as failure:  # noqa: BLE001 - told below
+            failures.append(failure)
+
+    threads = [threading.Thread(target=talk, args=(side, there)) for side in here]
+    threads += [threading.Thread(target=talk, args=(side, here)) for side in there]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_garbage_at_the_port_does_no_harm(sides: Sides, node: MakeNode) -> None:
+    (a,), (b,) = sides(1, node(1)), sides(1, node(2))
+    host, _, port = a.pid.endpoint.removeprefix("tcp://").rpartition(":")
+    with socket.create_connection((host, int(port))) as stranger:
+        stranger.sendall(os.urandom(1 << 16))
+        b.sender(a).send("hello").block()
+        assert a.receiver(b).recv().block(10) == "hello"
+
+
+def test_an_exit_is_told_as_on_one_machine(sides: Sides, node: MakeNode) -> None:
+    (a,), (b,) = sides(1, node(1)), sides(1, node(2))
+    sender = b.sender(a)
+    sender.send("last words").block()
+    receiver: Any = a.receiver(b)
+    assert receiver.recv().block(10) == "last words"
+    b.close()
+    a.hears_of(b, ExitStatus(code=3))
+    with pytest.raises(ProcessExited) as caught:
+        receiver.recv().block(10)
+    assert caught.value.status == ExitStatus(code=3)
