@@ -30,11 +30,12 @@ ALLOWED: dict[str, set[str]] = {
     "operation": {VALUES},
     "control": {VALUES},
     "wire": {VALUES},
+    "program": {VALUES},
     "transport": {"wire", "control", "operation", VALUES},
     "channel": {"transport", "wire", "operation", VALUES},
     "process": {"channel", "transport", "control", "operation", VALUES},
     "bridge": {"process", "control", VALUES},
-    "cli": {"bridge", "process", "transport", "control", VALUES},
+    "cli": {"bridge", "process", "transport", "control", "program", VALUES},
     "runtime": {"cli", "bridge", "process", "channel", "transport", "control", "operation", VALUES},
     "testing": {"transport", "wire", VALUES},
     "__init__": {"runtime", "process", "channel", "operation", VALUES},
@@ -54,7 +55,12 @@ WORLD = {
     "time",
     "zmq",
 }
-PURE = ["constellation/wire", "constellation/bridge/events", "constellation/bridge/tree"]
+PURE = [
+    "constellation/wire",
+    "constellation/bridge/events",
+    "constellation/bridge/tree",
+    "constellation/program/manifest",
+]
 
 
 def modules(directory: str) -> list[Path]:
