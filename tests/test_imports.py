@@ -61,6 +61,7 @@ PURE = [
     "constellation/bridge/tree",
     "constellation/program/ignore",
     "constellation/program/manifest",
+    "constellation/program/sizes",
 ]
 
 

@@ -29,8 +29,9 @@ from dataclasses import dataclass
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from constellation.program.errors import PackError
+from constellation.program.manifest import shown
 
-__all__ = ["NAMES", "Fate", "GitIgnore", "Place", "Rules", "marked"]
+__all__ = ["NAMES", "Fate", "GitIgnore", "Place", "Rules", "literal", "marked"]
 
 NAMES = (
     # version control
@@ -54,6 +55,11 @@ def marked(names: Collection[str]) -> bool:
             <https://bford.info/cachedir/>`_.
     """
     return _CACHE_TAG in names or any(name in names for name in _ENVIRONMENTS)
+
+
+def literal(path: bytes) -> str:
+    """The pattern that matches this path of the program's directory and no other."""
+    return "/" + GitIgnoreSpecPattern.escape(shown(path))
 
 
 class Fate(enum.Enum):
