@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import trees
 
 from constellation.program.errors import StoreError
 from constellation.program.store import Store
+from constellation.program.tree import lay_out
 
 disk = sys.argv[1]
 mounted = subprocess.run(
@@ -52,4 +54,26 @@ with store.write(fits) as writer:
     writer.write(bytes(600 << 10))
     writer.commit()
 assert store.has(fits)
+
+# The same for the copy that a program runs in.
+program = trees.manifest(large, trees.file("pkg/deep/small", b"s" * 1000))
+elsewhere = Store(disk + ".store")
+for file, content in {
+    large: bytes(2 << 20),
+    small: b"s" * 1000,
+    program.files[2]: b"print()",
+}.items():
+    with elsewhere.write(file) as writer:
+        writer.write(content)
+        writer.commit()
+before = sorted(files(disk))
+try:
+    lay_out(program, elsewhere, disk)
+except StoreError as error:
+    assert re.fullmatch(re.escape(disk) + "/tree-[0-9a-f]+/large", error.path), error.path
+    assert "No space left on device" in str(error), error
+else:
+    sys.exit("2 MiB were laid out on a disk of 1 MiB")
+assert sorted(files(disk)) == before, files(disk)
+assert os.listdir(disk) == ["store"]
 print("as it should be")
