@@ -127,7 +127,7 @@ def test_the_table_has_no_cycle() -> None:
 
 
 def test_the_services_and_the_library_name_only_what_they_declare() -> None:
-    declared = {"click", "cloudpickle", "msgspec", "platformdirs", "psutil", "zmq", "rich"}
+    declared = {"click", "cloudpickle", "msgspec", "platformdirs", "psutil", "rich", "tomli", "zmq"}
     # Types only, or only where the program has imported it itself.
     declared |= {"typing_extensions", "numpy"}
     for path in [*modules("constellation"), *modules("daemons")]:
