@@ -1,14 +1,15 @@
-"""Where a service listens, as people write it: ``10.0.0.2:9999``."""
+"""Where services and processes listen, as people write it: ``10.0.0.2:9999``, ``40000-40999``."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Address"]
+__all__ = ["Address", "PortRange"]
 
 _EXAMPLE: Final = 'one looks like "10.0.0.2:9999", "[fd00::1]:9999" or "node7.example:9999"'
 
@@ -18,6 +19,7 @@ _LONGEST_NAME: Final = 253
 
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+_RANGE: Final = re.compile(r"([0-9]{1,5})\s*-\s*([0-9]{1,5})", re.ASCII)
 _ZONE: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}", re.ASCII)
 
 
@@ -131,6 +133,53 @@ class Address:
 
     def __format__(self, spec: str) -> str:
         return format(str(self), spec)
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Ports that processes may listen at, the last one included. Immutable and hashable.
+
+    Attributes:
+        first: 1 to 65535.
+        last: The same; not below `first`.
+
+    Raises:
+        ValueError: It is no such range.
+    """
+
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.first <= self.last <= 65535:
+            raise ValueError(
+                f"{self} is no range of ports; they are from 1 to 65535, and the last is not below "
+                'the first, as in "40000-40999"'
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> PortRange:
+        """Read a range: ``40000-40999``.
+
+        Raises:
+            ValueError: It is none.
+        """
+        match = _RANGE.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(f'{text!r:.80} is no range of ports; one looks like "40000-40999"')
+        return cls(int(match[1]), int(match[2]))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.first, self.last + 1))
+
+    def __contains__(self, port: object) -> bool:
+        return port in range(self.first, self.last + 1)
+
+    def __len__(self) -> int:
+        return self.last + 1 - self.first
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
 
 
 def _split(text: str) -> tuple[str, int]:

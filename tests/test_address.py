@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation.address import Address
+from constellation.address import Address, PortRange
 
 labels = st.from_regex(r"[a-z_]([a-z0-9_-]{0,20}[a-z0-9_])?", fullmatch=True)
 hosts = st.one_of(
@@ -176,3 +176,31 @@ def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_same_host_with_another_port() -> None:
     assert Address("::1", 9999).with_port(80) == Address.parse("[::1]:80")
+
+
+ports = st.integers(1, 65535)
+
+
+@given(ports, ports)
+def test_a_range_of_ports(one: int, other: int) -> None:
+    first, last = sorted([one, other])
+    made = PortRange(first, last)
+    assert PortRange.parse(str(made)) == PortRange.parse(f" {first} - {last}\n") == made
+    assert first in made
+    assert last in made
+    assert first - 1 not in made
+    assert last + 1 not in made
+    assert len(made) == last - first + 1
+    assert next(iter(made)) == first
+
+
+def test_all_ports_of_a_range() -> None:
+    assert list(PortRange(40000, 40002)) == [40000, 40001, 40002]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "40000", "40000-", "40001-40000", "0-10", "1-65536", "a-b", "1-2-3", "1:2", "-1-5"]
+)
+def test_what_is_no_range_of_ports(text: str) -> None:
+    with pytest.raises(ValueError, match=r'"40000-40999"'):
+        PortRange.parse(text)

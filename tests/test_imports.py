@@ -138,6 +138,7 @@ def test_the_table_has_no_cycle() -> None:
 def test_the_services_and_the_library_name_only_what_they_declare() -> None:
     declared = {"click", "cloudpickle", "msgspec", "pathspec", "platformdirs", "psutil", "zmq"}
     declared |= {"rich"}
+    declared |= {"tomli"}
     # Types only, or only where the program has imported it itself.
     declared |= {"typing_extensions", "numpy"}
     for path in [*modules("constellation"), *modules("daemons")]:
