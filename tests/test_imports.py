@@ -64,7 +64,10 @@ PURE = [
     "constellation/bridge/tree",
     "constellation/program/ignore",
     "constellation/program/manifest",
+    "constellation/program/receiving",
+    "constellation/program/sending",
     "constellation/program/sizes",
+    "constellation/program/transfer",
 ]
 
 

@@ -88,8 +88,8 @@ class BlobsMissing(ShippingError):
         self.digests = tuple(digests)
 
     def __str__(self) -> str:
-        first = self.digests[0].hex()[:12]
-        return f"{len(self.digests)} blobs are missing in the store, the first of them {first}"
+        more = f" and {len(self.digests) - 1} more" if len(self.digests) > 1 else ""
+        return f"the store lacks the content {self.digests[0].hex()[:12]}{more}"
 
 
 class StoreError(ShippingError):

@@ -42,16 +42,14 @@ class Package:
         directory: Its directory, in full and without links in it.
         manifest: What of that is shipped.
         notes: What was left out because it cannot be shipped, one line for each.
-        paths: By digest, the path in the directory of a file that had this content.
     """
 
     directory: str
     manifest: Manifest
     notes: tuple[str, ...]
-    paths: dict[bytes, bytes]
 
-    def read(self, sha256: bytes, offset: int, size: int) -> bytes:
-        """Read from the content with this digest.
+    def read(self, file: File, offset: int, size: int) -> bytes:
+        """Read from the content of a file of the manifest.
 
         Returns:
             ``size`` bytes; fewer where the file has become shorter since it was packed.
@@ -59,7 +57,7 @@ class Package:
         Raises:
             PackError: The file is gone, or cannot be read any more.
         """
-        path = os.path.join(os.fsencode(self.directory), self.paths[sha256])
+        path = os.path.join(os.fsencode(self.directory), file.path)
         try:
             descriptor = os.open(path, _FLAGS)
             try:
@@ -68,7 +66,7 @@ class Package:
                 os.close(descriptor)
         except OSError as error:
             raise PackError(
-                f"{shown(self.paths[sha256])} cannot be read any more: {error.strerror}; "
+                f"{shown(file.path)} cannot be read any more: {error.strerror}; "
                 f"the program has changed since it was looked at, deploy it again"
             ) from error
 
@@ -176,8 +174,7 @@ def _pack(
         manifest = Manifest(tuple(entries), script, module)
     except ManifestError as error:
         raise PackError(f"the program in {directory} cannot be shipped: {error.reason}") from error
-    paths = {sha256: file.path for sha256, file in manifest.blobs.items()}
-    return Package(directory, manifest, tuple(found.notes), paths)
+    return Package(directory, manifest, tuple(found.notes))
 
 
 def _check_links(found: Found) -> None:

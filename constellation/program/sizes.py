@@ -38,8 +38,11 @@ def check_size(directory: str, sizes: Mapping[bytes, int], max_size: Mem, others
 def _too_large(directory: str, sizes: Mapping[bytes, int], total: int, max_size: Mem) -> str:
     files = _largest(sizes)
     directories = _largest(_directories(sizes))
+    much = Mem(total).human
+    if much == max_size.human:  # a little more
+        much = f"{total} bytes"
     lines = [
-        f"the program in {directory} has {Mem(total).human} to ship; the limit is {max_size}.",
+        f"the program in {directory} has {much} to ship; the limit is {max_size}.",
         "The largest files:",
         *(f"    {Mem(size).human:>10}  {shown(path)}" for path, size in files),
     ]

@@ -229,6 +229,7 @@ def test_some_of_what_is_nearly_a_manifest_is_one() -> None:
     [
         errors.ManifestError("reason"),
         errors.BlobError(bytes(32), "is short"),
+        errors.BlobsMissing([bytes(32)]),
         errors.BlobsMissing([bytes(32), b"d" * 32]),
         errors.StoreError("/path", "is full"),
         errors.PackError("text"),

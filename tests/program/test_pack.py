@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import time
@@ -87,7 +86,7 @@ def test_names_that_are_not_utf8_are_shipped_as_they_are(directory: Path) -> Non
         file.write(b"content")
     package = packed(directory)
     assert trees.file(name, b"content") in package.manifest.entries
-    assert package.read(hashlib.sha256(b"content").digest(), 0, 7) == b"content"
+    assert package.read(trees.file(name, b"content"), 0, 7) == b"content"
 
 
 def test_a_link_to_a_script_is_the_script(directory: Path, tmp_path: Path) -> None:
@@ -189,6 +188,11 @@ def test_what_is_too_large_is_refused_with_the_largest(directory: Path) -> None:
     ]
     packed(directory, max_size="5 MiB")
     packed(directory, max_size="2 MiB", rules=Rules(exclude=["/data/"]))
+
+
+def test_a_byte_too_much_is_told_in_bytes(directory: Path) -> None:
+    trees.grow(directory, {"big": bytes(1 << 20)})
+    assert "has 1048583 bytes to ship; the limit is 1 MiB." in refused(directory, max_size="1 MiB")
 
 
 def test_a_large_file_is_excluded_by_what_the_text_says(directory: Path) -> None:
@@ -331,12 +335,12 @@ def test_a_file_that_only_grows_is_not_read_for_ever(directory: Path) -> None:
 
 def test_what_is_read_after_packing_may_have_changed(directory: Path) -> None:
     package = packed(directory)
-    digest = hashlib.sha256(b"print()").digest()
-    assert package.read(digest, 0, 100) == b"print()"
-    assert package.read(digest, 2, 3) == b"int"
+    (file,) = package.manifest.files
+    assert package.read(file, 0, 100) == b"print()"
+    assert package.read(file, 2, 3) == b"int"
     (directory / "prog.py").unlink()
     with pytest.raises(PackError, match=r"prog\.py cannot be read any more: .*; the program has"):
-        package.read(digest, 0, 1)
+        package.read(file, 0, 1)
 
 
 # -- the second time ------------------------------------------------------------------------------
