@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Address", "PortRange"]
+from constellation.errors import ConstellationError
+
+__all__ = ["Address", "PortRange", "UnknownHost"]
 
 _EXAMPLE: Final = 'one looks like "10.0.0.2:9999", "[fd00::1]:9999" or "node7.example:9999"'
 
@@ -21,6 +23,23 @@ _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _RANGE: Final = re.compile(r"([0-9]{1,5})\s*-\s*([0-9]{1,5})", re.ASCII)
 _ZONE: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}", re.ASCII)
+
+
+class UnknownHost(ConstellationError):
+    """A host name has no address that is known.
+
+    Attributes:
+        host: The name.
+        reason: What the name service says.
+    """
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(host, reason)
+        self.host = host
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the host name {self.host!r} has no known address: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -104,16 +123,14 @@ class Address:
         May take as long as the name service does. A numeric address is the only one of its own.
 
         Raises:
-            OSError: The name service knows no address of the name; the text names it.
+            UnknownHost: The name service knows no address of the name.
         """
         if not self.is_name:
             return [self]
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
-            raise OSError(
-                error.errno, f"the host name {self.host!r} has no known address: {error.strerror}"
-            ) from None
+            raise UnknownHost(self.host, error.strerror or str(error)) from None
         hosts = (str(sockaddr[0]) for _, _, _, _, sockaddr in found)
         return list(dict.fromkeys(Address(host, self.port) for host in hosts))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation.address import Address, PortRange
+from constellation.address import Address, PortRange, UnknownHost
 
 labels = st.from_regex(r"[a-z_]([a-z0-9_-]{0,20}[a-z0-9_])?", fullmatch=True)
 hosts = st.one_of(
@@ -170,8 +170,11 @@ def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    with pytest.raises(OSError, match=r"the host name 'no.example' has no known address: Name or"):
+    with pytest.raises(
+        UnknownHost, match=r"the host name 'no.example' has no known address: Name or"
+    ) as caught:
         Address("no.example", 9999).resolve()
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_the_same_host_with_another_port() -> None:

@@ -69,7 +69,7 @@ def reach(socket: zmq.Socket[bytes], address: Address) -> None:
     A name is looked up for it: libzmq looks for addresses of one version only.
 
     Raises:
-        OSError: The name service knows no address of the host name.
+        UnknownHost: The name service knows no address of the host name.
     """
     versions = {found.is_ipv6 for found in address.resolve()}
     # IPv4 where both are: the older one works on more networks that have both.

@@ -1,0 +1,28 @@
+"""The command ``constellation`` itself."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from constellation.cli.commands import Commands
+from constellation.cli.options import version_option
+
+__all__ = ["constellation", "main"]
+
+#: Imported when they are used: no command waits for what only others need.
+_COMMANDS: Final = {
+    "keygen": "constellation.cli.keygen:keygen",
+}
+
+
+@click.group(cls=Commands, lazy=_COMMANDS, context_settings={"help_option_names": ["--help"]})
+@version_option
+def constellation() -> None:
+    """Run distributed programs on a cluster, and look after it."""
+
+
+def main() -> None:
+    """Run the command that the arguments say, and exit."""
+    constellation.main(prog_name="constellation")

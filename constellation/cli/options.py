@@ -1,0 +1,108 @@
+"""The options that commands share, each with one meaning everywhere."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import click
+
+from constellation.security.keypair import Keypair
+from constellation.security.policy import cluster_key
+from constellation.settings import Format
+from constellation.version import VERSION
+
+__all__ = ["KeyOptions", "format_option", "key_options", "verbose_option", "version_option"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Decorator = Callable[[_Function], _Function]
+
+_LEVELS: Final = (logging.WARNING, logging.INFO, logging.DEBUG)
+
+version_option: Final[_Decorator[Any]] = click.version_option(
+    VERSION, message="constellation %(version)s"
+)
+"""``--version``: show the version and exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOptions:
+    """What the user said about the key of the cluster.
+
+    Attributes:
+        key_file: ``--key-file``.
+        insecure: ``--insecure``.
+    """
+
+    key_file: str | None
+    insecure: bool
+
+    def key(self, *, loopback_only: bool) -> Keypair | None:
+        """The key to use: see :func:`constellation.security.policy.cluster_key`."""
+        return cluster_key(self.key_file, loopback_only=loopback_only, insecure=self.insecure)
+
+
+def key_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--key-file`` and ``--insecure``; the function gets them as `key_options`."""
+
+    @click.option(
+        "--key-file",
+        type=click.Path(),
+        metavar="PATH",
+        help="The key of the cluster; by default the one in your configuration directory.",
+    )
+    @click.option(
+        "--insecure",
+        is_flag=True,
+        help="Use no key: whoever can connect can run programs. For networks of your own.",
+    )
+    @functools.wraps(function)
+    def wrapper(*args: Any, key_file: str | None, insecure: bool, **kwargs: Any) -> Any:
+        if key_file is not None and insecure:
+            raise click.UsageError("--key-file and --insecure exclude each other.")
+        return function(*args, key_options=KeyOptions(key_file, insecure), **kwargs)
+
+    return wrapper
+
+
+def format_option(function: _Function) -> _Function:
+    """``--format human|json``; the function gets it as `format`, a Format."""
+    return click.option(
+        "--format",
+        "format",
+        type=click.Choice([choice.value for choice in Format]),
+        default=Format.HUMAN.value,
+        envvar="CONSTELLATION_FORMAT",
+        show_default=True,
+        callback=lambda _context, _option, value: Format(value),
+        help="What is printed: text for people, or JSON, one object a line.",
+    )(function)
+
+
+def verbose_option(*, times: bool = False) -> _Decorator[Any]:
+    """``-v``: log more on stderr; ``-vv``: everything. Sets logging up.
+
+    Args:
+        times: Lines begin with the time, as those of services do.
+    """
+
+    def set_up(_context: click.Context, _option: click.Parameter, count: int) -> None:
+        layout = "%(levelname)s: %(message)s"
+        if times:
+            layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level = _LEVELS[min(count, len(_LEVELS) - 1)]
+        logging.basicConfig(stream=sys.stderr, level=level, format=layout)
+
+    return click.option(
+        "-v",
+        "--verbose",
+        count=True,
+        expose_value=False,
+        is_eager=True,
+        callback=set_up,
+        help="Log more on stderr; twice for everything.",
+    )
