@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from constellation.program.errors import PackError
-from constellation.program.ignore import Fate, GitIgnore, Place, Rules, marked
+from constellation.program.ignore import NAMES, Fate, GitIgnore, Place, Rules, marked
 
 
 def shipped(directory: Path, rules: Rules | None = None, *above: GitIgnore) -> set[str]:
@@ -209,3 +209,9 @@ def test_it_is_as_git_does(git: str, repository: Path, texts: dict[str, str]) ->
     for directory in ("", "foo/", "foo/bar/", "baz/"):
         (repository / directory / ".gitignore").write_text(texts.get(directory, ""))
     assert shipped(repository) == as_git(git, repository)
+
+
+def test_the_docs_name_all_that_nobody_ships() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "programs.md").read_text()
+    for name in (*NAMES, "pyvenv.cfg", "conda-meta", "CACHEDIR.TAG"):
+        assert f"`{name}`" in page, name
