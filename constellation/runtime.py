@@ -153,6 +153,9 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
         raise ValueError(f"linger is a number of seconds or None, not {linger!r}")
     unborn = birth.here()
     if unborn is not None:
+        if unborn.is_surveyed:
+            unborn.tell_needs(resources)
+            sys.exit(0)
         if unborn.is_image:
             _become_image(unborn, linger)
         else:
@@ -249,7 +252,7 @@ def _become_image(unborn: birth.Unborn, linger: float | None) -> None:
     _check("init() freezes this process, of which all others are forks")
     _stop_watchdog()
     openmp.prepare(stacklevel=3)
-    image = Image.capture()
+    image = Image.capture(root=unborn.root)
     writers = _flush()
     _raise_limit()
     gc.collect()

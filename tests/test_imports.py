@@ -17,6 +17,7 @@ VALUE_MODULES = [
     "deadline",
     "errors",
     "exit_status",
+    "machine",
     "pid",
     "resources",
     "settings",

@@ -13,6 +13,7 @@ __all__ = ["constellation", "main"]
 
 #: Imported when they are used: no command waits for what only others need.
 _COMMANDS: Final = {
+    "deploy": "constellation.cli.deploy:deploy",
     "keygen": "constellation.cli.keygen:keygen",
 }
 

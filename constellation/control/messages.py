@@ -370,6 +370,7 @@ class Deploy(Message, frozen=True):
         connection: The descriptor of the connection to the agent.
         lock: That of the runtime directory.
         directory: The program's runtime directory on this node.
+        root: Where the program is laid out.
         agent: The agent's process id.
         public: The public key of the program's processes, if connections are secured.
         secret: The secret one.
@@ -379,19 +380,42 @@ class Deploy(Message, frozen=True):
     connection: int
     lock: int
     directory: str
+    root: str
     agent: int
     public: bytes | None
     secret: bytes | None
 
 
-ToNewborn: TypeAlias = Birth | Deploy
+class Survey(Message, frozen=True):
+    """Say what your initial process needs when you reach ``init()``, and end.
+
+    Attributes:
+        nonce: As in ``Birth``.
+    """
+
+    nonce: bytes
+
+
+ToNewborn: TypeAlias = Birth | Deploy | Survey
 
 
 class Born(Message, frozen=True):
     """I have reached ``init()``, and what I write from now on is to be shown."""
 
 
-FromNewborn: TypeAlias = Born
+class Needs(Message, frozen=True):
+    """I have reached ``init()``, and this is what the initial process needs.
+
+    Attributes:
+        mem: Bytes.
+        cpu: Cores.
+    """
+
+    mem: int
+    cpu: float
+
+
+FromNewborn: TypeAlias = Born | Needs
 
 
 # -- host -> bridge -------------------------------------------------------------------------------

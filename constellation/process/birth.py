@@ -21,7 +21,15 @@ from dataclasses import dataclass
 
 import msgspec
 
-from constellation.control.messages import Birth, Born, Deploy, ToNewborn, ToProcess
+from constellation.control.messages import (
+    Birth,
+    Born,
+    Deploy,
+    Needs,
+    Survey,
+    ToNewborn,
+    ToProcess,
+)
 from constellation.control.stream import MessageStream
 from constellation.errors import InitError
 from constellation.pid import Pid
@@ -29,6 +37,7 @@ from constellation.process import command, descriptors
 from constellation.process.deployed import Deployed, secured
 from constellation.process.directory import RuntimeDirectory
 from constellation.process.identity import Newborn
+from constellation.resources import Resources
 
 NONCE_SIZE = 8
 _CLOSED = (
@@ -53,7 +62,7 @@ class Unborn:
 
     os_pid: int
     stream: MessageStream[ToNewborn] | None = None
-    birth: Birth | Deploy | None = None
+    birth: ToNewborn | None = None
     files: tuple[tuple[int, int], ...] = ()
 
     def join(self) -> Newborn:
@@ -87,6 +96,21 @@ class Unborn:
     def is_image(self) -> bool:
         """Whether it will be the program's image on a node."""
         return isinstance(self.birth, Deploy)
+
+    @property
+    def is_surveyed(self) -> bool:
+        """Whether it is only asked what its initial process needs."""
+        return isinstance(self.birth, Survey)
+
+    def tell_needs(self, resources: Resources) -> None:
+        """Say what the initial process needs."""
+        if self.stream is not None:
+            self.stream.send(Needs(int(resources.mem), float(resources.cpu)))
+
+    @property
+    def root(self) -> str | None:
+        """Where the program is laid out on this node, if it is an image of it."""
+        return self.birth.root if isinstance(self.birth, Deploy) else None
 
     def freeze(self) -> Deployed:
         """Be the program's image. All signals are blocked, and nothing is buffered.
@@ -160,7 +184,7 @@ def _holds(descriptor: int, nonce: bytes) -> bool:
         return False
 
 
-def _take(descriptor: int) -> tuple[MessageStream[ToNewborn], Birth | Deploy]:
+def _take(descriptor: int) -> tuple[MessageStream[ToNewborn], ToNewborn]:
     """Take the message at this descriptor, and see that what is started inherits nothing."""
     os.set_inheritable(descriptor, False)
     stream = MessageStream(descriptors.adopt_socket(descriptor), _to_newborn)
@@ -170,14 +194,16 @@ def _take(descriptor: int) -> tuple[MessageStream[ToNewborn], Birth | Deploy]:
     return stream, birth
 
 
-def _handed_on(birth: Birth | Deploy) -> list[int]:
+def _handed_on(birth: ToNewborn) -> list[int]:
     if isinstance(birth, Deploy):
         return [birth.connection, birth.lock]
+    if isinstance(birth, Survey):
+        return []
     each = (birth.listener, birth.control, birth.out, birth.err, birth.stdin)
     return [descriptor for descriptor in each if descriptor is not None]
 
 
-def _files(stream: MessageStream[ToNewborn], birth: Birth | Deploy) -> tuple[tuple[int, int], ...]:
+def _files(stream: MessageStream[ToNewborn], birth: ToNewborn) -> tuple[tuple[int, int], ...]:
     """What the descriptors are of; a closed one is of nothing."""
     found = []
     for number in (stream.fileno(), *_handed_on(birth)):

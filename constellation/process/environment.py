@@ -4,6 +4,10 @@ Arguments, environment, import path and working directory are those of the spawn
 new process has those of the program at `init()`, since it is a fork of it; what has changed since
 travels with the closure, and is applied before anything of that is unpickled. A process that starts
 fresh may have found others at its own `init()`, so there all of them travel.
+
+On a cluster the new process may be on another node. What belongs to a machine stays there, the
+working directory as well, and what of the import path is inside of the program is inside of it
+where that is laid out on the other node.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import sys
 import msgspec
 
 from constellation.errors import SpawnError
+from constellation.machine import machine_bound
 from constellation.process.image import Image, directory_identity, working_directory
 
 __all__ = ["apply", "difference"]
@@ -34,6 +39,8 @@ class _Difference(msgspec.Struct, array_like=True):
 
 
 _decoder = msgspec.msgpack.Decoder(_Difference)
+_encode = msgspec.msgpack.Encoder().encode
+_ROOT = "\0program"  # no path has a zero byte
 
 
 def difference(image: Image) -> bytes:
@@ -51,6 +58,8 @@ def difference(image: Image) -> bytes:
         changed = {} if new == old else {k: v for k, v in new.items() if old.get(k) != v}
     argv = [str(each) for each in sys.argv]
     path = [each for each in sys.path if isinstance(each, str)]
+    if image.root is not None:
+        return _encode(_between_nodes(image, argv, path, changed))
     moved = directory_identity() != image.directory
     cwd = working_directory() if moved or whole else None
     if moved and cwd is None:
@@ -63,11 +72,41 @@ def difference(image: Image) -> bytes:
         unset=[name for name in old if name not in new],
         whole=whole,
     )
-    return msgspec.msgpack.encode(found)
+    return _encode(found)
 
 
-def apply(data: bytes | bytearray | memoryview) -> None:
+def _between_nodes(
+    image: Image, argv: list[str], path: list[str], changed: dict[bytes, bytes]
+) -> _Difference:
+    """What differs for a process that may be on another node."""
+    unset = [name for name in image.environ if name not in os.environb]
+    return _Difference(
+        argv=None if argv == image.argv else argv,
+        path=None if path == image.path else [_rooted(each, image.root, _ROOT) for each in path],
+        cwd=None,
+        set={name: value for name, value in changed.items() if not _bound(name)},
+        unset=[name for name in unset if not _bound(name)],
+        whole=False,
+    )
+
+
+def _bound(name: bytes) -> bool:
+    return machine_bound(os.fsdecode(name))
+
+
+def _rooted(path: str, root: str | None, new: str) -> str:
+    """A path that is inside of `root` as it is inside of `new`; any other as it is."""
+    if root is None or not (path == root or path.startswith(root + os.sep)):
+        return path
+    return new + path[len(root) :]
+
+
+def apply(data: bytes | bytearray | memoryview, image: Image) -> None:
     """Make this process's surroundings those of its spawner.
+
+    Args:
+        data: How they differ from the image.
+        image: The program at this process's `init()`.
 
     Raises:
         OSError: The spawner's working directory cannot be entered.
@@ -76,7 +115,10 @@ def apply(data: bytes | bytearray | memoryview) -> None:
     if found.argv is not None:
         sys.argv[:] = found.argv
     if found.path is not None:
-        sys.path[:] = found.path
+        path = found.path
+        if image.root is not None:
+            path = [_rooted(each, _ROOT, image.root) for each in path]
+        sys.path[:] = path
     unset = [each for each in os.environb if each not in found.set] if found.whole else found.unset
     for name in unset:
         os.environb.pop(name, None)

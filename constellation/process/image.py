@@ -57,10 +57,12 @@ class Image:
             one, also where it was removed or renamed.
         fresh: Whether processes are no forks of one that had made this record, but have made their
             own.
+        root: Where the program is laid out on this node; None: it runs natively.
     """
 
-    def __init__(self, main: ModuleType, *, fresh: bool = False) -> None:
+    def __init__(self, main: ModuleType, *, fresh: bool = False, root: str | None = None) -> None:
         self.fresh = fresh
+        self.root = root
         self.argv: list[str] = list(sys.argv)
         self.environ: dict[bytes, bytes] = dict(os.environb)
         self.path: list[str] = list(sys.path)
@@ -90,9 +92,9 @@ class Image:
         }
 
     @classmethod
-    def capture(cls, *, fresh: bool = False) -> Image:
+    def capture(cls, *, fresh: bool = False, root: str | None = None) -> Image:
         """Records the program as it is now. Called once, by `init()`, before anything is forked."""
-        return cls(sys.modules["__main__"], fresh=fresh)
+        return cls(sys.modules["__main__"], fresh=fresh, root=root)
 
     # -- by reference or by value
 

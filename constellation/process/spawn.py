@@ -316,7 +316,7 @@ def receive(context: Context, image: Image, parent: Pid) -> Callable[[], object]
     transport.start()  # while the bridge and the spawner agree
     acceptance.block()
     difference, *call = closure.parts
-    environment.apply(difference)
+    environment.apply(difference, image)
     start, args, kwargs = load_call(call, image)
     # No frame of ours between the caller and what it is to call.
     return functools.partial(start, parent, *args, **kwargs)

@@ -81,6 +81,7 @@ class Session:
         key: What the peer is called here; one that connected has made it up when it started.
         name: The peer, for people.
         open: Whether messages may be sent.
+        patient: Whether the peer may be silent for as long as it likes: it has said so.
     """
 
     def __init__(self, sessions: Sessions, key: bytes, endpoint: str, link: Link) -> None:
@@ -88,6 +89,7 @@ class Session:
         self.key = key
         self.name = endpoint.removeprefix("tcp://") or key.hex()[:7]
         self.open = True
+        self.patient = False
         self._endpoint = endpoint
         self._link = link
         self._outbound = link.outbound("")
@@ -152,6 +154,8 @@ class Sessions:
         self._watches_monitor = False
         self._closed = False
         loop.watch(router.fd, router.readable, self._ready)
+        if router.gate is not None:
+            loop.watch(router.gate.fileno(), self._serve_gate, lambda: None)
         self._timer = loop.after(_LOOK, self._look)
 
     def dial(self, endpoint: str) -> Session:
@@ -167,6 +171,11 @@ class Sessions:
         self._transmit(session)
         return session
 
+    def awoke(self) -> None:
+        """This process was stopped for a while: that it heard nothing means nothing."""
+        for session in self:
+            session._heard_at = monotonic()
+
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._sessions.values()))
 
@@ -175,6 +184,8 @@ class Sessions:
         self._closed = True
         self._timer.cancel()
         self._loop.unwatch(self._router.fd)
+        if self._router.gate is not None:
+            self._loop.unwatch(self._router.gate.fileno())
         if self._watches_monitor:
             self._loop.unwatch(self._router.monitor_fd)
         self._sessions.clear()
@@ -211,6 +222,11 @@ class Sessions:
             return
         self._handle(session)
         self._transmit(session)
+
+    def _serve_gate(self) -> bool:
+        assert self._router.gate is not None
+        self._router.gate.serve()
+        return False
 
     def _meet(self, key: bytes, frame: Frame) -> Session | None:
         if type(frame) is not Hello:
@@ -309,7 +325,7 @@ class Sessions:
 
     def _look_after(self, session: Session, now: float) -> None:
         limit = self._timeout if session._known else self._connect_timeout
-        if now - session._heard_at >= limit:
+        if now - session._heard_at >= limit and not session.patient:
             quiet = f"{session.name} has said nothing for {limit:g} s"
             never = f"{session.name} does not answer: no connection within {limit:g} s"
             self._end(session, quiet if session._known else never)

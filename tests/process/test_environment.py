@@ -47,7 +47,7 @@ def test_nothing_changed_is_nothing_to_do(image: Image) -> None:
     difference = difference_from(image)
     assert len(difference) < 10
     before = (list(sys.argv), list(sys.path), dict(os.environb), os.getcwd())
-    environment.apply(difference)
+    environment.apply(difference, image)
     assert before == (sys.argv, sys.path, dict(os.environb), os.getcwd())
 
 
@@ -64,7 +64,7 @@ def test_everything_arrives(image: Image, tmp_path: Path) -> None:
     expected = (list(sys.argv), list(sys.path), dict(os.environb), os.getcwd())
     difference = difference_from(image)
     back_to(image)
-    environment.apply(difference)
+    environment.apply(difference, image)
     assert expected == (sys.argv, sys.path, dict(os.environb), os.getcwd())
     assert os.environ["NEW"] == "3"
     assert sys.argv is argv, "the very list, which others may hold"
@@ -82,7 +82,7 @@ def test_all_of_it_arrives_where_processes_start_fresh(image: Image, tmp_path: P
     sys.path.append("/of/its/own")
     os.environ["CHANGED"] = "here"
     os.environ["NEW"] = "here"
-    environment.apply(difference)
+    environment.apply(difference, image)
     assert expected == (sys.argv, sys.path, dict(os.environb), os.getcwd())
 
 
@@ -91,7 +91,7 @@ def test_what_a_path_may_hold_besides_text_stays_behind(image: Image) -> None:
     sys.argv.append(5)  # type: ignore[arg-type]
     difference = difference_from(image)
     back_to(image)
-    environment.apply(difference)
+    environment.apply(difference, image)
     assert "/not/text" not in sys.path
     assert sys.argv == ["program", "5"]
 
@@ -118,4 +118,29 @@ def test_a_directory_that_is_gone_on_arrival_is_named(image: Image, tmp_path: Pa
     difference = difference_from(image)
     os.rmdir(tmp_path / "gone")
     with pytest.raises(FileNotFoundError, match="gone"):
-        environment.apply(difference)
+        environment.apply(difference, image)
+
+
+def test_between_nodes_what_belongs_to_a_machine_stays(image: Image, tmp_path: Path) -> None:
+    image.root = str(tmp_path / "here")
+    sys.path.insert(0, str(tmp_path / "here" / "lib"))
+    sys.path.insert(0, str(tmp_path / "here"))
+    sys.path.insert(0, str(tmp_path / "hereafter"))
+    sys.argv.append("argument")
+    os.environ["CHANGED"] = "2"
+    os.environ["TMPDIR"] = "/of/this/machine"
+    os.environ.pop("PATH")
+    del os.environ["DELETED"]
+    (tmp_path / "moved").mkdir()
+    os.chdir(tmp_path / "moved")
+    difference = difference_from(image)
+    back_to(image)
+    image.root = "/elsewhere/there"
+    environment.apply(difference, image)
+    assert sys.path[:3] == [str(tmp_path / "hereafter"), "/elsewhere/there", "/elsewhere/there/lib"]
+    assert sys.argv == ["program", "argument"]
+    assert os.environ["CHANGED"] == "2"
+    assert "DELETED" not in os.environ
+    assert os.environ.get("TMPDIR") == os.fsdecode(image.environ[b"TMPDIR"])
+    assert os.environ["PATH"] == os.fsdecode(image.environ[b"PATH"])
+    assert os.getcwd() == str(tmp_path)

@@ -1,0 +1,84 @@
+"""The files of the agent's program: fetched from the bridge, and laid out for this deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from constellation.program.errors import ShippingError
+from constellation.program.manifest import Manifest
+from constellation.program.store import Store
+from constellation.program.tree import Tree, sweep
+from constellation_daemons.delivery import Delivery
+
+__all__ = ["Files"]
+
+
+class Files:
+    """The program's files on this node.
+
+    Args:
+        store: The directory of the node's store.
+        limit: Its size in bytes.
+        parent: The directory in which programs are laid out.
+        send: Sends a message about them to the bridge.
+    """
+
+    def __init__(self, store: str, limit: int, parent: str, send: Callable[[bytes], None]) -> None:
+        self._directory = store
+        self._limit = limit
+        self._parent = parent
+        self._send = send
+        self._delivery: Delivery | None = None
+        self._tree: Tree | None = None
+        self._ready: Callable[[str], None] = lambda path: None
+        self._failed: Callable[[str], None] = lambda reason: None
+
+    def begin(
+        self, manifest: bytes, ready: Callable[[str], None], failed: Callable[[str], None]
+    ) -> None:
+        """Fetch what is lacking, and lay the program out.
+
+        Args:
+            manifest: What it consists of.
+            ready: Called with its directory.
+            failed: Called in place of that, with the reason.
+        """
+        self._ready, self._failed = ready, failed
+        try:
+            sweep(self._parent)
+            self._delivery = Delivery(
+                Store(self._directory, self._limit),
+                Manifest.decode(manifest),
+                self._send,
+                self._lay_out,
+                failed,
+            )
+        except ShippingError as error:
+            failed(str(error))
+            return
+        self._delivery.start()
+
+    def hear(self, data: bytes) -> None:
+        """Take a message of the bridge about them."""
+        if self._delivery is not None:
+            self._delivery.hear(data)
+
+    def close(self) -> None:
+        """Remove what was laid out."""
+        if self._delivery is not None:
+            self._delivery.close()
+            self._delivery = None
+        if self._tree is not None:
+            self._tree.remove()
+            self._tree = None
+
+    def _lay_out(self) -> None:
+        assert self._delivery is not None
+        try:
+            tree = self._delivery.lay_out(self._parent)
+        except ShippingError as error:
+            self._failed(str(error))
+            return
+        if tree is not None:
+            self._tree = tree
+            self._ready(tree.path)

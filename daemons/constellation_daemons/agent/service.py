@@ -1,0 +1,333 @@
+"""The agent's process: what it waits for, and in which order things end.
+
+==========  =====================================  =================================================
+state       what it does                           how it goes on
+==========  =====================================  =================================================
+greeting    has said who it is                     `Begin`: fetching
+fetching    takes the files that the node lacks    all are there: starting; they cannot be had:
+                                                   ending, told as `ImageFailed`
+starting    the program runs up to `init()`        it gets there: serving; it does not: as above
+serving     makes processes, and relays            the end of the program, the bridge or the node
+ending      everything is killed and removed       exit
+==========  =====================================  =================================================
+
+What the bridge asks for before there is an image waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from typing import NoReturn
+
+from constellation.control.messages import (
+    Died,
+    FromHost,
+    Gone,
+    Started,
+    Told,
+    Unmade,
+)
+from constellation.control.messages import End as EndProcess
+from constellation.control.stream import ControlError, MessageStream
+from constellation.process import descriptors, signals, system
+from constellation.process.directory import RuntimeDirectory, sweep
+from constellation.process.host import Host
+from constellation.process.launcher import Launcher
+from constellation.process.ports import Ports
+from constellation.process.signals import Wakeup
+from constellation.security.keypair import Keypair
+from constellation.session.loop import Loop
+from constellation.session.sessions import Session, Sessions
+from constellation.transport.curve import Curve
+from constellation.transport.router import Router
+from constellation_daemons.agent.files import Files
+from constellation_daemons.agent.image import Image
+from constellation_daemons.agent.messages import (
+    Begin,
+    Dead,
+    Direct,
+    End,
+    FromAgent,
+    FromNode,
+    Heard,
+    Hello,
+    ImageFailed,
+    ImageReady,
+    Input,
+    Kill,
+    Launch,
+    Running,
+    Setup,
+    Taken,
+    Tell,
+    ToAgent,
+    Transfer,
+    encode,
+    from_node,
+    to_agent,
+)
+from constellation_daemons.agent.relay import InputRelay
+from constellation_daemons.environment import environment_here
+from constellation_daemons.start import Failure, Program
+
+_MONITORS_LIMIT = 2.5
+_ZYGOTE_LIMIT = 3.5
+"""Seconds that the monitors and the zygote have to leave, when all is to end."""
+_ORPHANS_LIMIT = 1.0
+"""Seconds to kill what is left then."""
+_GOODBYE_LIMIT = 2.0
+"""Seconds that the bridge has to take what was told last."""
+_CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+class Agent:
+    """One program on one node.
+
+    Args:
+        setup: What it is for.
+        node: The stream to the node.
+    """
+
+    def __init__(self, setup: Setup, node: MessageStream[FromNode]) -> None:
+        self._setup = setup
+        self._node = node
+        self._loop = Loop()
+        self._wakeup = Wakeup()
+        self._directory = RuntimeDirectory()
+        self._image: Image | None = None
+        self._zygote_reaped = True
+        self._begin: Begin | None = None
+        self._host: Host | None = None
+        self._waiting: deque[ToAgent] = deque()  # for the image
+        self._ending = False
+        self._killed: dict[int, str] = {}
+        self._input = InputRelay(self._loop.selector, self._input_taken)
+        key = os.urandom(16)
+        security = None
+        if setup.public is not None and setup.secret is not None:
+            security = Curve(Keypair(setup.public, setup.secret))
+        router = Router(key, "", None, security=security)
+        self._sessions = Sessions(self._loop, router, key, self, timeout=setup.timeout)
+        self._bridge = self._sessions.dial(setup.bridge)
+        self._files = Files(setup.store, setup.store_limit, setup.trees, self._send_transfer)
+        selector = self._loop.selector
+        selector.register(node, 1, self._node_ready)
+        selector.register(self._wakeup.fileno(), 1, self._signalled)
+        self._say(Hello(setup.program, setup.node, setup.incarnation, platform.python_version()))
+
+    def run(self) -> None:
+        """Serve to the end."""
+        self._loop.run(lambda: self._ending)
+        self._end_processes()
+        self._bridge.close()
+        self._loop.run(lambda: not list(self._sessions), _GOODBYE_LIMIT)
+        self._sessions.close()
+
+    # -- the bridge
+
+    def opened(self, session: Session) -> None:
+        """Nobody connects to an agent."""
+
+    def heard(self, session: Session, message: bytes) -> None:
+        """The bridge has said something."""
+        self._obey(to_agent.decode(message))
+
+    def ended(self, session: Session, reason: str | None) -> None:
+        """Without its bridge a program ends."""
+        self._ending = True
+
+    def _say(self, message: FromAgent) -> None:
+        self._bridge.send(encode(message))
+
+    def _send_transfer(self, data: bytes) -> None:
+        self._say(Transfer(data))
+
+    def _obey(self, message: ToAgent) -> None:
+        match message:
+            case Begin():
+                self._begin = message
+                self._files.begin(message.manifest, self._start, self._fail_to_start)
+            case Transfer(data):
+                self._files.hear(data)
+            case Input(data):
+                self._input.put(data)
+            case End():
+                self._ending = True
+            case Launch() | Tell() | Direct() if self._host is None:
+                self._waiting.append(message)
+            case Launch(number, initial):
+                assert self._host is not None
+                self._host.launch(number, initial=initial)
+            case Tell(number, said):
+                assert self._host is not None
+                self._host.tell(number, said)
+            case Direct(number, said):
+                assert self._host is not None
+                self._host.direct(number, said)
+
+    # -- the image
+
+    def _start(self, directory: str) -> None:
+        """The program is laid out."""
+        begin = self._begin
+        assert begin is not None
+        program = Program(
+            directory,
+            [os.fsdecode(each) for each in begin.arguments],
+            environment_here(os.environ, begin.environ),
+        )
+        keys = None
+        if begin.public is not None and begin.secret is not None:
+            keys = begin.public, begin.secret
+        try:
+            self._image = Image(
+                self._loop, program, keys, self._directory, self._serve, self._fail_image
+            )
+        except OSError as error:
+            self._fail_to_start(f"the program cannot be started: {system.explained(error)}")
+
+    def _serve(self, zygote: socket.socket) -> None:
+        """The image is there."""
+        setup = self._setup
+        self._zygote_reaped = False
+        ports = Ports(setup.host, setup.advertised, *setup.ports)
+        self._host = Host(
+            self._loop.selector,
+            Launcher(zygote, self._directory.path, ports=ports),
+            self._hear,
+            stdin=self._input.reader,
+        )
+        self._say(ImageReady())
+        while self._waiting:
+            self._obey(self._waiting.popleft())
+
+    def _fail_image(self, failure: Failure) -> None:
+        self._say(ImageFailed(failure.reason, failure.out, failure.err))
+        self._ending = True
+
+    def _fail_to_start(self, reason: str) -> None:
+        self._fail_image(Failure(reason))
+
+    # -- the processes
+
+    def _hear(self, message: FromHost) -> None:
+        self._say(Heard(message))
+        match message:
+            case Told(number, Started(os_pid)):
+                self._tell_node(Running(number, os_pid))
+            case Told(number, Died()) | Gone(number) | Unmade(number):
+                self._tell_node(Dead(number))
+            case _:
+                pass
+
+    def _input_taken(self, size: int, closed: bool) -> None:
+        self._say(Taken(size, closed))
+
+    # -- the node
+
+    def _node_ready(self, events: int) -> None:
+        try:
+            self._node.flush()
+            for message in self._node.receive():
+                if isinstance(message, Kill) and self._host is not None:
+                    self._killed[message.number] = message.cause
+                    self._host.direct(message.number, EndProcess())
+        except (EOFError, ConnectionError, ControlError):
+            # A node that is gone takes its programs along.
+            self._loop.selector.unregister(self._node)
+            self._ending = True
+
+    def _tell_node(self, message: Running | Dead) -> None:
+        with contextlib.suppress(ConnectionError):
+            self._node.post(message)
+
+    def _signalled(self, events: int) -> None:
+        for number in self._wakeup.take():
+            if number == signal.SIGCHLD:
+                self._reap()
+            else:
+                self._ending = True
+
+    # -- the end
+
+    def _end_processes(self) -> None:
+        self._input.close()
+        host = self._host
+        if host is not None:
+            host.end()
+            self._loop.run(lambda: host.empty, _MONITORS_LIMIT)
+            host.close()
+            self._loop.run(lambda: self._zygote_reaped, _ZYGOTE_LIMIT)
+        elif self._image is not None:
+            self._image.cancel()
+        self._loop.run(self._kill_the_rest, _ORPHANS_LIMIT)
+        self._directory.remove()
+        self._directory.close()
+        self._files.close()
+        sweep(os.path.dirname(self._directory.path))
+
+    def _kill_the_rest(self) -> bool:
+        """Kill what the zygote could not end any more. Whether nothing is left."""
+        children = system.children()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(child, signal.SIGKILL)
+        self._reap()
+        if children:
+            self._loop.after(0.01, lambda: None)
+        return not children
+
+    def _reap(self) -> None:
+        if self._host is None:
+            return  # the image is reaped where it is started
+        with contextlib.suppress(ChildProcessError):
+            while (child := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                if self._image is not None and child == self._image.os_pid:
+                    self._zygote_reaped = True
+
+
+def main(descriptor: int) -> NoReturn:
+    """Be an agent.
+
+    Args:
+        descriptor: Of the socket to the node, which says first what this is for.
+    """
+    os.set_inheritable(descriptor, False)
+    system.set_name("cst-agent")
+    system.become_subreaper()
+    system.raise_descriptor_limit()
+    for number in _CAUGHT:
+        signal.signal(number, signals.caught)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    node = MessageStream(descriptors.adopt_socket(descriptor), from_node)
+    setup = _setup(node)
+    if setup is None:
+        os._exit(0)
+    Agent(setup, node).run()
+    os._exit(0)
+
+
+def _setup(node: MessageStream[FromNode]) -> Setup | None:
+    """The first message; None: the node is gone."""
+    limit = time.monotonic() + 10
+    while time.monotonic() < limit:
+        try:
+            messages = node.receive()
+        except (EOFError, ControlError):
+            return None
+        for message in messages:
+            if isinstance(message, Setup):
+                return message
+        time.sleep(0.001)
+    return None
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

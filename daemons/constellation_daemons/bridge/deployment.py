@@ -1,0 +1,440 @@
+"""One deployment: a client's program, from its files to the end of its last process.
+
+==========  =====================================  =================================================
+state       what it does                           how it goes on
+==========  =====================================  =================================================
+fetching    takes the files that the store lacks   all are there: surveying, or running where the
+                                                   client has said what it needs
+surveying   runs the program up to `init()`, to    it says so: running; it does not: ended, told as
+            learn what its initial process needs   `Failed`
+running     its processes run, on whatever nodes   all have exited: ending; the client is gone:
+                                                   all are killed first
+ending      agents remove what is theirs           all have, or the limit has come: ended
+==========  =====================================  =================================================
+
+The client is told that it has finished when the agents have: so when the command returns, nothing
+of the program is left anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable
+from functools import partial
+from typing import Protocol
+
+from constellation.bridge.events import EofEvent, Event, ExitEvent, OutputEvent, SpawnEvent
+from constellation.bridge.roster import Roster
+from constellation.control import deployment as client_messages
+from constellation.control.deployment import (
+    OUTPUT_WINDOW,
+    Deploy,
+    Eof,
+    Exit,
+    Failed,
+    Finished,
+    FromBridge,
+    Greeting,
+    Input,
+    InputEnd,
+    Interrupt,
+    Kill,
+    Note,
+    Print,
+    Resume,
+    Room,
+    Shut,
+    Spawn,
+    Suspend,
+    Taken,
+    Transfer,
+    Trouble,
+)
+from constellation.control.messages import FromHost, Needs, Status, Unmade
+from constellation.program.errors import ShippingError
+from constellation.program.exchange import Serving
+from constellation.program.manifest import Manifest
+from constellation.program.store import Store
+from constellation.program.tree import Tree
+from constellation.resources import Resources
+from constellation.session.loop import Loop, Timer
+from constellation.session.sessions import Session
+from constellation.units import Cpu, Mem
+from constellation_daemons.agent import messages as agent_messages
+from constellation_daemons.agent.messages import Begin, FromAgent, Heard, ImageFailed, ImageReady
+from constellation_daemons.bridge.remote import RemoteHost
+from constellation_daemons.bridge.survey import survey
+from constellation_daemons.delivery import Delivery, serve
+from constellation_daemons.start import Failure, Start
+
+__all__ = ["Deployment", "Placing", "Service"]
+
+_AGENT_LIMIT = 30.0
+"""Seconds within which an agent has to connect, once its node is to run something."""
+_END_LIMIT = 10.0
+"""Seconds that agents have to remove what is theirs."""
+_GONE = "the deploy client is gone"
+
+
+class Placing(Protocol):
+    """Who decides which nodes a program's processes run on. It answers `Deployment.placed`..."""
+
+    def ask(self, program: bytes, number: int, resources: Resources, *, wait: bool) -> None:
+        """A process is to be made."""
+
+    def drop(self, program: bytes, number: int) -> None:
+        """It is not, or is lost: it needs no room."""
+
+    def finish(self, program: bytes) -> None:
+        """The program has ended."""
+
+
+class Service(Protocol):
+    """What all deployments of a bridge have in common."""
+
+    loop: Loop
+    store: Store
+    trees: str
+    placing: Placing
+    recce: float
+
+    def finished(self, deployment: Deployment) -> None:
+        """A deployment is over."""
+
+
+class Deployment:
+    """A client's program.
+
+    Args:
+        service: The bridge's.
+        client: The session with the client.
+        request: What it wants.
+        keys: The public and the secret key of its processes; None: connections are not secured.
+
+    Attributes:
+        program: What the program is called among services: random.
+    """
+
+    def __init__(
+        self, service: Service, client: Session, request: Deploy, keys: tuple[bytes, bytes] | None
+    ) -> None:
+        self.program = os.urandom(16)
+        self._service = service
+        self._client = client
+        self._request = request
+        self._keys = keys
+        self._roster = Roster(self, self._show, self._may_grow)
+        self._hosts: dict[str, RemoteHost] = {}
+        self._agents: dict[Session, RemoteHost] = {}
+        self._serving: dict[Session, Serving] = {}
+        self._timers: list[Timer] = []
+        self._unprinted = 0  # bytes that the client has not given room for again
+        self._asked: set[int] = set()  # processes that wait for a place
+        self._initial_host: RemoteHost | None = None
+        self._early: list[bytes] = []  # input for it, until it has a place
+        self._tree: Tree | None = None
+        self._start: Start | None = None
+        self._running = False
+        self._ending = False
+        self._over = False
+        self._killed = False
+        self._manifest = Manifest.decode(request.manifest)
+        self._delivery = Delivery(
+            service.store, self._manifest, self._send_transfer, self._fetched, self._fail
+        )
+
+    @property
+    def name(self) -> str:
+        """What is run, for people."""
+        return os.fsdecode(b" ".join(self._request.arguments[:3]))
+
+    def begin(self) -> None:
+        """Fetch what is lacking."""
+        self._delivery.start()
+
+    # -- the client
+
+    def heard(self, message: client_messages.ToBridge) -> None:
+        """The client has said something."""
+        match message:
+            case Transfer(data):
+                self._delivery.hear(data)
+            case Room(size):
+                self._unprinted -= size
+                if self._may_grow():
+                    self._roster.give_room()
+            case Input(data):
+                self._input(data)
+            case InputEnd():
+                self._input(b"")
+            case Interrupt(name):
+                self._interrupt(name)
+            case Kill(cause):
+                self.kill(cause)
+            case Shut(fd):
+                self._roster.shut(fd)
+            case Suspend():
+                self._suspend()
+            case Resume():
+                self._client.patient = False
+                self._roster.signal(signal.SIGCONT)
+            case Greeting() | Deploy():
+                pass  # said before
+
+    def _suspend(self) -> None:
+        # Stopped, it says nothing, and is there all the same: the connection tells when it is not.
+        self._client.patient = True
+        self._roster.signal(signal.SIGSTOP)
+
+    def client_gone(self) -> None:
+        """There is nobody left to run it for."""
+        self.kill(_GONE)
+
+    def kill(self, cause: str) -> None:
+        """End it."""
+        self._killed = True
+        if not self._running:
+            self._fail(cause)
+            return
+        self._roster.kill(cause)
+        self._roster.give_room()
+        self._look()
+
+    def _say(self, message: FromBridge) -> None:
+        self._client.send(client_messages.encode(message))
+
+    def _send_transfer(self, data: bytes) -> None:
+        self._say(Transfer(data))
+
+    def _interrupt(self, name: str) -> None:
+        number = getattr(signal, name, None)
+        if isinstance(number, signal.Signals):
+            self._roster.signal_initial(int(number))
+
+    def _input(self, data: bytes) -> None:
+        if self._initial_host is None:
+            self._early.append(data)
+        else:
+            self._initial_host.input(data)
+
+    # -- before it runs
+
+    def _fetched(self) -> None:
+        request = self._request
+        if request.mem is not None and request.cpu is not None:
+            self._run(Resources(mem=Mem(request.mem), cpu=Cpu(request.cpu)))
+            return
+        try:
+            self._tree = self._delivery.lay_out(self._service.trees)
+            if self._tree is not None:
+                self._start = survey(
+                    self._service.loop,
+                    self._tree.path,
+                    request,
+                    self._service.recce,
+                    self._surveyed,
+                    self._not_surveyed,
+                )
+        except (ShippingError, OSError) as error:
+            self._fail(str(error))
+
+    def _surveyed(self, needs: Needs) -> None:
+        self._start = None
+        request = self._request
+        mem = needs.mem if request.mem is None else request.mem
+        cpu = needs.cpu if request.cpu is None else request.cpu
+        self._remove_tree()
+        self._run(Resources(mem=Mem(mem), cpu=Cpu(cpu)))
+
+    def _not_surveyed(self, failure: Failure) -> None:
+        self._start = None
+        status = failure.status
+        code = 1 if status is None or status.success else status.shell_code
+        self._end(Failed(failure.reason, failure.out, failure.err, code))
+
+    def _run(self, resources: Resources) -> None:
+        self._running = True
+        self._roster.start(resources)
+        self._look()
+
+    def _fail(self, reason: str) -> None:
+        self._end(Failed(reason))
+
+    # -- places
+
+    def ask(self, number: int, resources: Resources, *, wait: bool) -> None:
+        """The roster wants a process to be made."""
+        self._asked.add(number)
+        self._service.placing.ask(self.program, number, resources, wait=wait)
+
+    def drop(self, number: int) -> None:
+        """A process is dead, or not wanted any more."""
+        if number in self._asked:
+            self._asked.discard(number)
+            self._service.placing.drop(self.program, number)
+
+    def placed(self, number: int, node: str) -> None:
+        """There is room for a process on a node, whose agent connects if it has not."""
+        if number not in self._asked:
+            self._service.placing.drop(self.program, number)
+            return
+        self._asked.discard(number)
+        host = self._hosts.get(node)
+        if host is None or host.lost is not None:
+            host = self._hosts[node] = RemoteHost(node, self._hear)
+            self._await_agent(host)
+        if self._initial_host is None:
+            # The first one to be placed is the initial process.
+            self._initial_host = host
+            for data in self._early:
+                host.input(data)
+            self._early.clear()
+        self._roster.placed(number, host)
+        self._look()
+
+    def refused(self, number: int, kind: str, text: str) -> None:
+        """There is no room for a process."""
+        self._asked.discard(number)
+        self._roster.refused(number, kind, text)
+        self._look()
+
+    def note(self, text: str) -> None:
+        """What a process waits for."""
+        self._say(Note(text))
+
+    def node_lost(self, node: str, reason: str) -> None:
+        """A node is lost, and with it what ran there."""
+        host = self._hosts.get(node)
+        if host is not None:
+            host.lose(reason)
+            self._look()
+
+    # -- agents
+
+    def _await_agent(self, host: RemoteHost) -> None:
+        def too_late() -> None:
+            if not host.connected:
+                host.lose(f"node {host.node}: no agent has come within {_AGENT_LIMIT:g} s")
+                self._look()
+
+        self._timers.append(self._service.loop.after(_AGENT_LIMIT, too_late))
+
+    def agent(self, session: Session, node: str) -> None:
+        """The agent of a node has connected."""
+        host = self._hosts.get(node)
+        if host is None or host.connected or host.lost is not None or self._ending:
+            session.close()
+            return
+        self._agents[session] = host
+        self._serving[session] = Serving(self._manifest, self._service.store)
+        request = self._request
+        public, secret = (None, None) if self._keys is None else self._keys
+        begin = Begin(request.manifest, request.arguments, request.environ, public, secret)
+        session.send(agent_messages.encode(begin))
+        host.connect(lambda message: session.send(agent_messages.encode(message)))
+
+    def agent_heard(self, session: Session, message: FromAgent) -> None:
+        """An agent has said something."""
+        host = self._agents[session]
+        match message:
+            case Heard(told):
+                host.heard(told)
+            case agent_messages.Transfer(data):
+                serve(self._serving[session], data, partial(_send_transfer, session))
+            case agent_messages.Taken(size, closed):
+                self._say(Taken(size, closed))
+            case ImageFailed(reason, out, err):
+                self._image_failed(host, reason, out, err)
+            case ImageReady() | agent_messages.Hello():
+                pass
+        self._look()
+
+    def agent_ended(self, session: Session, reason: str | None) -> None:
+        """An agent is gone."""
+        host = self._agents.pop(session)
+        del self._serving[session]
+        host.lose(f"node {host.node}" if reason is None else f"node {host.node}: {reason}")
+        self._look()
+
+    def _image_failed(self, host: RemoteHost, reason: str, out: bytes, err: bytes) -> None:
+        if self._roster.initial is None and not self._ending:
+            self._end(Failed(f"node {host.node}: {reason}", out, err))
+        else:
+            host.lose(f"node {host.node}: {reason}")
+
+    # -- what is told
+
+    def _hear(self, message: FromHost, host: RemoteHost) -> None:
+        if isinstance(message, Unmade):
+            # The node may not know of it: the room returns by this way too.
+            self._service.placing.drop(self.program, message.number)
+        self._roster.hear(message, host)
+
+    def _may_grow(self) -> bool:
+        return self._killed or self._unprinted < OUTPUT_WINDOW
+
+    def _show(self, events: Iterable[Event]) -> None:
+        for event in events:
+            match event:
+                case SpawnEvent(pid, parent):
+                    self._say(Spawn(pid.key, None if parent is None else parent.key))
+                case OutputEvent(pid, fd, data):
+                    self._unprinted += len(data)
+                    self._say(Print(pid.key, fd, data))
+                case EofEvent(pid, fd):
+                    self._say(Eof(pid.key, fd))
+                case ExitEvent(pid, status):
+                    initial = pid == self._roster.initial
+                    killed = self._roster.was_killed(pid)
+                    self._say(Exit(pid.key, Status.of(status), initial, killed))
+
+    # -- the end
+
+    def _look(self) -> None:
+        """Whether all have exited."""
+        for text in self._roster.take_troubles():
+            self._say(Trouble(text))
+        if self._running and not self._ending and self._roster.finished:
+            failure = self._roster.failure
+            self._end(Finished() if failure is None else Failed(failure))
+        elif self._ending and not self._agents:
+            self._finish()
+
+    def _end(self, last: Failed | Finished) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        self._last: FromBridge = last
+        self._delivery.close()
+        if self._start is not None:
+            self._start.cancel()
+            self._start = None
+        self._remove_tree()
+        for session in self._agents:
+            session.send(agent_messages.encode(agent_messages.End()))
+        self._timers.append(self._service.loop.after(_END_LIMIT, self._finish))
+        if not self._agents:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        for timer in self._timers:
+            timer.cancel()
+        for session in list(self._agents):
+            session.close()
+        self._service.placing.finish(self.program)
+        self._say(self._last)
+        self._client.close()
+        self._service.finished(self)
+
+    def _remove_tree(self) -> None:
+        if self._tree is not None:
+            self._tree.remove()
+            self._tree = None
+
+
+def _send_transfer(session: Session, data: bytes) -> None:
+    session.send(agent_messages.encode(agent_messages.Transfer(data)))

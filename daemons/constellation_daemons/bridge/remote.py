@@ -1,0 +1,125 @@
+"""A node as a program's bridge sees it: a host whose streams are elsewhere. Pure.
+
+Until the node's agent has connected, what is said to it waits here. When the agent or the node is
+lost, it is made up what the agent would have told of each process: that it is silent, and gone; so
+nobody waits for a word that will not come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from constellation.control.messages import (
+    Crippled,
+    FromHost,
+    Gone,
+    Made,
+    Silent,
+    ToMonitor,
+    ToProcess,
+    Unmade,
+)
+from constellation_daemons.agent.messages import Direct, Input, Launch, Tell, ToAgent
+
+__all__ = ["RemoteHost"]
+
+
+class RemoteHost:
+    """The processes of a program on a node.
+
+    Args:
+        node: What the node is called.
+        hear: Told what the agent tells.
+
+    Attributes:
+        node: What the node is called.
+        lost: Why nothing can be done there any more; None: it can.
+    """
+
+    def __init__(self, node: str, hear: Callable[[FromHost, RemoteHost], None]) -> None:
+        self.node = node
+        self.lost: str | None = None
+        self._hear = hear
+        self._send: Callable[[ToAgent], None] | None = None
+        self._waiting: list[ToAgent] = []
+        self._asked: dict[int, None] = {}  # launched, and neither made nor unmade
+        self._alive: dict[int, bool] = {}  # made and not gone: whether it may still speak
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is an agent."""
+        return self._send is not None
+
+    @property
+    def used(self) -> bool:
+        """Whether a process is there, or is being made."""
+        return bool(self._asked or self._alive)
+
+    # -- for the roster
+
+    def launch(self, number: int, *, initial: bool = False) -> None:
+        """Have a process made."""
+        self._asked[number] = None
+        if self.lost is None:
+            self._say(Launch(number, initial))
+        else:
+            self.heard(Unmade(number, self.lost))
+
+    def tell(self, number: int, message: ToProcess) -> None:
+        """Say something to a process."""
+        self._say(Tell(number, message))
+
+    def direct(self, number: int, message: ToMonitor) -> None:
+        """Say something to the monitor of a process."""
+        self._say(Direct(number, message))
+
+    # -- for the deployment
+
+    def input(self, data: bytes) -> None:
+        """Give the initial process input; nothing: that was all."""
+        self._say(Input(data))
+
+    def connect(self, send: Callable[[ToAgent], None]) -> None:
+        """The agent is there: it is told from now on, and what has waited."""
+        self._send = send
+        waiting, self._waiting = self._waiting, []
+        for message in waiting:
+            send(message)
+
+    def heard(self, message: FromHost) -> None:
+        """The agent has told something."""
+        match message:
+            case Made(number):
+                self._asked.pop(number, None)
+                self._alive[number] = True
+            case Unmade(number):
+                self._asked.pop(number, None)
+            case Silent(number):
+                self._alive[number] = False
+            case Gone(number):
+                self._alive.pop(number, None)
+            case _:
+                pass
+        self._hear(message, self)
+
+    def lose(self, reason: str) -> None:
+        """Nothing more will be heard from there. Again this does nothing."""
+        if self.lost is not None:
+            return
+        self.lost = reason
+        self._send = None
+        self._waiting.clear()
+        if self.used:
+            self._hear(Crippled(reason), self)
+        for number in list(self._asked):
+            self.heard(Unmade(number, reason))
+        for number, speaks in list(self._alive.items()):
+            if speaks:
+                self.heard(Silent(number))
+            self.heard(Gone(number, reason))
+
+    def _say(self, message: ToAgent) -> None:
+        if self._send is not None:
+            self._send(message)
+        elif self.lost is None:
+            self._waiting.append(message)

@@ -1,0 +1,184 @@
+"""The bridge service: who connects to it, and which deployment each of them belongs to.
+
+The first message of a session says what the peer is: a client, which is answered with `Welcome` or
+`Denied`, or the agent of a program on some node. A peer that says something else, or nothing that
+can be read, is left, and that is logged; nobody else notices.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+
+import msgspec
+
+from constellation.control import deployment as client_messages
+from constellation.control.deployment import Denied, Deploy, Failed, Greeting, ToBridge, Welcome
+from constellation.errors import ConstellationError
+from constellation.program.store import Store
+from constellation.security.keypair import Keypair
+from constellation.session.loop import Loop
+from constellation.session.sessions import Session, Sessions
+from constellation.transport.router import Router
+from constellation.version import VERSION
+from constellation_daemons.agent.messages import FromAgent, Hello, from_agent
+from constellation_daemons.bridge.deployment import Deployment, Placing
+from constellation_daemons.bridge.survey import LIMIT
+
+__all__ = ["Bridge"]
+
+logger = logging.getLogger(__name__)
+
+_first = msgspec.msgpack.Decoder(Greeting | Hello)
+
+
+class Bridge:
+    """A bridge, on a service's loop.
+
+    Args:
+        loop: The service's.
+        router: Where clients and agents connect.
+        key: That of the router.
+        store: For the files of programs.
+        trees: The directory in which programs are laid out that are run up to `init()` here.
+        placing: Decides which nodes processes run on.
+        secured: Whether the processes of programs secure their connections.
+        timeout: Seconds of silence after which a peer is lost.
+        recce: Seconds that a program may take to reach `init()`.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        router: Router,
+        key: bytes,
+        store: Store,
+        trees: str,
+        placing: Placing,
+        *,
+        secured: bool,
+        timeout: float = 5.0,
+        recce: float = LIMIT,
+    ) -> None:
+        self.loop = loop
+        self.store = store
+        self.trees = trees
+        self.placing = placing
+        self.recce = recce
+        self._secured = secured
+        self._deployments: dict[bytes, Deployment] = {}
+        self._clients: dict[Session, Deployment | None] = {}
+        self._agents: dict[Session, Deployment] = {}
+        self._sessions = Sessions(loop, router, key, self, timeout=timeout)
+
+    @property
+    def deployments(self) -> dict[bytes, Deployment]:
+        """Those that are under way, by program."""
+        return self._deployments
+
+    def close(self) -> None:
+        """End everything."""
+        self._sessions.close()
+
+    def end(self, cause: str) -> None:
+        """Kill all programs: the service ends."""
+        for deployment in list(self._deployments.values()):
+            deployment.kill(cause)
+
+    def finished(self, deployment: Deployment) -> None:
+        """A deployment is over."""
+        self._deployments.pop(deployment.program, None)
+
+    # -- sessions
+
+    def opened(self, session: Session) -> None:
+        """Somebody has connected, and will say who it is."""
+
+    def heard(self, session: Session, message: bytes) -> None:
+        """Somebody has said something."""
+        try:
+            if session in self._clients:
+                self._hear_client(session, client_messages.to_bridge.decode(message))
+            elif session in self._agents:
+                self._hear_agent(session, from_agent.decode(message))
+            else:
+                self._greet(session, _first.decode(message))
+        except (msgspec.MsgspecError, UnicodeDecodeError, ConstellationError) as error:
+            logger.warning("left %s, which has said what cannot be: %s", session.name, error)
+            session.close()
+            self.ended(session, str(error))
+
+    def ended(self, session: Session, reason: str | None) -> None:
+        """Somebody is gone."""
+        if session in self._agents:
+            self._agents.pop(session).agent_ended(session, reason)
+        elif session in self._clients:
+            deployment = self._clients.pop(session)
+            if deployment is not None and deployment.program in self._deployments:
+                logger.info("the client of %s is gone: %s", deployment.name, reason or "it left")
+                deployment.client_gone()
+
+    def _greet(self, session: Session, message: Greeting | Hello) -> None:
+        why = _denial(message.python)
+        if isinstance(message, Greeting):
+            self._clients[session] = None
+            if why is None:
+                _say(session, Welcome(VERSION, platform.python_version()))
+            else:
+                _say(session, Denied(why))
+                session.close()
+            return
+        deployment = self._deployments.get(message.program)
+        if deployment is None:
+            logger.info("an agent of %s came for a program that has ended", message.node)
+            session.close()
+        elif why is not None:
+            session.close()
+            deployment.node_lost(message.node, f"node {message.node}: {why}")
+        else:
+            self._agents[session] = deployment
+            deployment.agent(session, message.node)
+
+    # -- clients
+
+    def _hear_client(self, session: Session, message: ToBridge) -> None:
+        deployment = self._clients[session]
+        if deployment is not None:
+            deployment.heard(message)
+        elif isinstance(message, Deploy):
+            self._deploy(session, message)
+
+    def _deploy(self, session: Session, request: Deploy) -> None:
+        keys = None
+        if self._secured:
+            keypair = Keypair.new()
+            keys = keypair.public, keypair.secret
+        try:
+            deployment = Deployment(self, session, request, keys)
+        except ConstellationError as error:
+            _say(session, Failed(str(error)))
+            session.close()
+            return
+        self._clients[session] = self._deployments[deployment.program] = deployment
+        logger.info("deploying %s for %s", deployment.name, session.name)
+        deployment.begin()
+
+    # -- agents
+
+    def _hear_agent(self, session: Session, message: FromAgent) -> None:
+        self._agents[session].agent_heard(session, message)
+
+
+def _denial(python: str) -> str | None:
+    """Why a peer with this version of Python cannot be talked to; None: it can."""
+    own = platform.python_version()
+    if python.split(".")[:2] == own.split(".")[:2]:
+        return None
+    return (
+        f"Python {python} there, and Python {own} at the bridge: values do not pass between them. "
+        f"Use the same minor version everywhere"
+    )
+
+
+def _say(session: Session, message: client_messages.FromBridge) -> None:
+    session.send(client_messages.encode(message))

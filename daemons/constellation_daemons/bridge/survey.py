@@ -1,0 +1,59 @@
+"""What a program's initial process needs: found out by running the program up to `init()`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from constellation.control.deployment import Deploy
+from constellation.control.messages import FromNewborn, Needs, Survey
+from constellation.session.loop import Loop
+from constellation_daemons.environment import environment_here
+from constellation_daemons.start import Failure, Program, Start
+
+__all__ = ["LIMIT", "survey"]
+
+LIMIT = 10.0
+"""Seconds that a program may take to reach `init()`, unless told otherwise."""
+
+
+def survey(
+    loop: Loop,
+    directory: str,
+    request: Deploy,
+    limit: float,
+    told: Callable[[Needs], None],
+    failed: Callable[[Failure], None],
+) -> Start:
+    """Run a program up to `init()`, and kill it and all that it has started.
+
+    Args:
+        loop: The service's.
+        directory: Where the program is laid out.
+        request: How it is to be run.
+        limit: Seconds that it may take.
+        told: Called with what it needs.
+        failed: Called in place of that.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+
+    def answered(message: FromNewborn) -> None:
+        assert isinstance(message, Needs)
+        told(message)
+
+    program = Program(
+        directory,
+        [os.fsdecode(each) for each in request.arguments],
+        environment_here(os.environ, request.environ),
+    )
+    return Start(
+        loop,
+        program,
+        Survey(nonce=b""),
+        limit=limit,
+        told=answered,
+        failed=failed,
+        apart=True,
+    )

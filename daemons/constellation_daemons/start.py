@@ -1,0 +1,231 @@
+"""An interpreter that runs a program up to `init()`, where it does what a message tells it.
+
+What it writes before that is kept, and shown only if it never gets there. If whoever started it
+dies, it dies too, from its first moment on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from constellation.control.messages import Deploy, FromNewborn, Survey
+from constellation.control.stream import ControlError, MessageStream
+from constellation.exit_status import ExitStatus
+from constellation.process import birth, command
+from constellation.session.loop import Loop
+
+__all__ = ["Failure", "Program", "Start"]
+
+_LOOK = 0.02
+_SHOWN = 512 << 10  # bytes of what it wrote that are shown, from the end
+
+# Becomes the program itself. It is told who it is by its process id among others, and dies with
+# its parent; neither can be had without a step between the start and the program.
+_STARTER = """\
+import ctypes, os, signal, sys
+parent, directory, label = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+prctl = getattr(ctypes.CDLL(None), "prctl", None)
+if prctl is not None:
+    prctl(1, signal.SIGKILL)
+if os.getppid() != parent:
+    os._exit(1)
+os.chdir(directory)
+label = label.replace("PID", str(os.getpid()))
+os.execv(sys.executable, [sys.executable, "-X", label, *sys.argv[4:]])
+"""
+
+_from_newborn = msgspec.msgpack.Decoder(FromNewborn)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is run.
+
+    Attributes:
+        directory: Where it is laid out.
+        arguments: What follows the interpreter on the command line.
+        environ: The whole environment.
+    """
+
+    directory: str
+    arguments: Sequence[str]
+    environ: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a program has not reached `init()`, and what it wrote."""
+
+    reason: str
+    out: bytes = b""
+    err: bytes = b""
+    status: ExitStatus | None = None
+
+
+class Start:
+    """A program on its way to `init()`.
+
+    Args:
+        loop: The service's.
+        program: What is run.
+        message: What it is told, but for its nonce.
+        inherited: Descriptors that it is started with.
+        limit: Seconds that it may take.
+        told: Called with what it says when it has reached `init()`.
+        failed: Called in place of that.
+        apart: Whether it leads a process group of its own, all of which is killed with it.
+
+    Raises:
+        OSError: It cannot be started.
+
+    Attributes:
+        os_pid: Its process id.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        program: Program,
+        message: Deploy | Survey,
+        *,
+        inherited: Sequence[int] = (),
+        limit: float,
+        told: Callable[[FromNewborn], None],
+        failed: Callable[[Failure], None],
+        apart: bool = False,
+    ) -> None:
+        self._loop = loop
+        self._told = told
+        self._failed = failed
+        self._limit = limit
+        self._apart = apart
+        self._over = self._reaped = self._watched = False
+        ours, theirs = socket.socketpair()
+        self._stream: MessageStream[FromNewborn] = MessageStream(ours, _from_newborn)
+        nonce = os.urandom(birth.NONCE_SIZE)
+        self._stream.post(msgspec.structs.replace(message, nonce=nonce))
+        self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
+        label = f"{command.OPTION}=PID:{theirs.fileno()}:{nonce.hex()}"
+        try:
+            self.os_pid = self._run(program, label, [theirs.fileno(), *inherited])
+        except OSError:
+            self._close()
+            raise
+        finally:
+            theirs.close()
+        loop.selector.register(self._stream, selectors.EVENT_READ, self._heard)
+        self._watched = True
+        self._look_timer = loop.after(_LOOK, self._look)
+        self._limit_timer = loop.after(limit, self._too_late)
+
+    def cancel(self) -> None:
+        """It is not wanted any more."""
+        if not self._over:
+            self._kill()
+            self._finish()
+
+    def _run(self, program: Program, label: str, inherited: Sequence[int]) -> int:
+        null = os.open(os.devnull, os.O_RDONLY)
+        for number in inherited:
+            os.set_inheritable(number, True)
+        streams = [null, *(file.fileno() for file in self._files)]
+        arguments = [sys.executable, "-I", "-S", "-c", _STARTER, str(os.getpid())]
+        arguments += [program.directory, label, *program.arguments]
+        options: dict[str, Any] = {"setpgroup": 0} if self._apart else {}
+        defaults = [signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        try:
+            return os.posix_spawn(
+                sys.executable,
+                arguments,
+                dict(program.environ),
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, n) for n, fd in enumerate(streams)],
+                setsigmask=[],
+                setsigdef=defaults,
+                **options,
+            )
+        finally:
+            os.close(null)
+            for number in inherited:
+                os.set_inheritable(number, False)
+
+    # -- what it comes to
+
+    def _heard(self, events: int) -> None:
+        try:
+            messages = self._stream.receive()
+        except (EOFError, ControlError):
+            # Whether it has ended shows the timer: others may hold the descriptor.
+            self._unwatch()
+            return
+        if messages:
+            if self._apart:
+                self._kill()
+            self._finish()
+            self._told(messages[0])
+
+    def _look(self) -> None:
+        """See whether it has ended."""
+        os_pid, status = os.waitpid(self.os_pid, os.WNOHANG)
+        if os_pid == 0:
+            self._look_timer = self._loop.after(_LOOK, self._look)
+            return
+        self._reaped = True
+        self._heard(0)  # it may have spoken with its last breath
+        if not self._over:
+            ended = ExitStatus.from_wait(status)
+            self._fail(f"the program ended before it called init(): {ended}", ended)
+
+    def _too_late(self) -> None:
+        self._kill()
+        self._fail(f"the program has not called init() within {self._limit:g} s", None)
+
+    def _fail(self, reason: str, status: ExitStatus | None) -> None:
+        out, err = (_end_of(file.fileno()) for file in self._files)
+        failure = Failure(reason, out, err, status)
+        if self._apart:
+            self._kill()
+        self._finish()
+        self._failed(failure)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._apart:
+                os.killpg(self.os_pid, signal.SIGKILL)
+            elif not self._reaped:
+                os.kill(self.os_pid, signal.SIGKILL)
+        if not self._reaped:
+            os.waitpid(self.os_pid, 0)
+            self._reaped = True
+
+    def _finish(self) -> None:
+        self._over = True
+        self._limit_timer.cancel()
+        self._look_timer.cancel()
+        self._unwatch()
+        self._close()
+
+    def _unwatch(self) -> None:
+        if self._watched:
+            self._watched = False
+            self._loop.selector.unregister(self._stream)
+
+    def _close(self) -> None:
+        self._stream.close()
+        for file in self._files:
+            file.close()
+
+
+def _end_of(file: int) -> bytes:
+    size = os.fstat(file).st_size
+    return os.pread(file, _SHOWN, max(0, size - _SHOWN))
