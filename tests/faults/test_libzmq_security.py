@@ -212,3 +212,28 @@ def test_a_frame_before_the_handshake_is_held_to_the_largest_message(bench: Benc
             while stranger.recv(1000):
                 pass
     assert time.monotonic() - start < 10  # and not after the time for handshakes, 30 s
+
+
+def test_who_watches_a_socket_and_does_not_look_holds_up_all_of_it(bench: Bench) -> None:
+    # The reason to watch for no event that comes without end, and to look in time.
+    endpoint = bench.bind()
+    monitor = bench.server.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+    bench.sockets.insert(0, monitor)
+    for _ in range(1500):
+        with socket.create_connection(("127.0.0.1", int(endpoint.rpartition(":")[2]))) as stranger:
+            stranger.sendall(b"nonsense" * 10)
+            stranger.settimeout(1)
+            try:
+                while stranger.recv(1000):
+                    pass
+            except TimeoutError:
+                break  # nobody reads what was sent
+            except ConnectionError:
+                continue
+    else:
+        pytest.fail("strangers are served on")
+    bench.connect(endpoint)
+    assert not bench.server.poll(200)
+    while monitor.poll(500):
+        monitor.recv_multipart()
+    assert bench.server.poll(MS)
