@@ -27,9 +27,10 @@ gives, files are asked for, and everything else is small.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Protocol
 
@@ -111,6 +112,10 @@ class Session:
         """How many messages the peer is not known to have received."""
         return self._outbound.undelivered
 
+    def silent(self, now: float) -> float:
+        """For how many seconds nothing was heard of the peer."""
+        return now - self._heard_at
+
     def close(self) -> None:
         """Send nothing more. What was sent is still delivered, as far as the peer takes it."""
         if self.open:
@@ -131,6 +136,8 @@ class Sessions:
         key: Who this end is: random, new at each start.
         owner: Is told what happens.
         timeout: Seconds of silence after which a peer is lost.
+        connect_timeout: Seconds that a peer has to answer first.
+        answer: Answers requests of plain REQ sockets; None: there are none.
     """
 
     def __init__(
@@ -140,6 +147,7 @@ class Sessions:
         key: bytes,
         owner: Owner,
         *,
+        answer: Callable[[bytes], bytes] | None = None,
         timeout: float = TIMEOUT,
         connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:
@@ -147,6 +155,7 @@ class Sessions:
         self._router = router
         self._key = key
         self._owner = owner
+        self._answer = answer
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._sessions: dict[bytes, Session] = {}  # by the peer's key
@@ -201,6 +210,9 @@ class Sessions:
 
     def _take(self, message: list[Buffer]) -> None:
         route = bytes(message[0])
+        if self._answer is not None and len(message) == 3 and not message[1]:
+            self._reply(route, bytes(message[2]), self._answer)
+            return
         key = key_of_route(route)
         session = self._sessions.get(key)
         try:
@@ -222,6 +234,10 @@ class Sessions:
             return
         self._handle(session)
         self._transmit(session)
+
+    def _reply(self, route: bytes, request: bytes, answer: Callable[[bytes], bytes]) -> None:
+        with contextlib.suppress(Unroutable):  # whoever asked is gone
+            self._router.send(route, [b"", answer(request)])
 
     def _serve_gate(self) -> bool:
         assert self._router.gate is not None

@@ -115,6 +115,11 @@ class Router:
         self._receive = fast.recv
         self._get = fast.get
 
+    @property
+    def context(self) -> zmq.Context[Any]:
+        """The context, for sockets that the same gate is for."""
+        return self._context
+
     def _bind(self, endpoint: str, listener: socket.SocketType) -> None:
         router, security = self._socket, self._security
         if endpoint.startswith(_TCP):

@@ -201,16 +201,29 @@ FromNode: TypeAlias = Setup | Kill
 
 
 class Running(Message, frozen=True):
-    """Process ``number`` exists."""
+    """Process ``number`` exists.
+
+    Attributes:
+        number: Which.
+        os_pid: What the operating system calls it.
+        pid: The key of its Pid.
+    """
 
     number: int
     os_pid: int
+    pid: bytes
 
 
 class Dead(Message, frozen=True):
-    """Process ``number`` is dead, or could not be made: its room is free."""
+    """Process ``number`` is dead, or could not be made: its room is free.
+
+    Attributes:
+        number: Which.
+        status: How it ended, for people.
+    """
 
     number: int
+    status: str = ""
 
 
 ToNode: TypeAlias = Running | Dead

@@ -22,7 +22,6 @@ import platform
 import signal
 import socket
 import sys
-import time
 from collections import deque
 from typing import NoReturn
 
@@ -30,12 +29,14 @@ from constellation.control.messages import (
     Died,
     FromHost,
     Gone,
+    Made,
     Started,
     Told,
     Unmade,
 )
 from constellation.control.messages import End as EndProcess
 from constellation.control.stream import ControlError, MessageStream
+from constellation.exit_status import ExitStatus
 from constellation.process import descriptors, signals, system
 from constellation.process.directory import RuntimeDirectory, sweep
 from constellation.process.host import Host
@@ -75,6 +76,7 @@ from constellation_daemons.agent.messages import (
 )
 from constellation_daemons.agent.relay import InputRelay
 from constellation_daemons.environment import environment_here
+from constellation_daemons.inherited import first_message
 from constellation_daemons.start import Failure, Program
 
 _MONITORS_LIMIT = 2.5
@@ -108,6 +110,7 @@ class Agent:
         self._waiting: deque[ToAgent] = deque()  # for the image
         self._ending = False
         self._killed: dict[int, str] = {}
+        self._keys: dict[int, bytes] = {}  # of the processes that are here
         self._input = InputRelay(self._loop.selector, self._input_taken)
         key = os.urandom(16)
         security = None
@@ -220,10 +223,17 @@ class Agent:
     def _hear(self, message: FromHost) -> None:
         self._say(Heard(message))
         match message:
+            case Made(number, key):
+                self._keys[number] = key
             case Told(number, Started(os_pid)):
-                self._tell_node(Running(number, os_pid))
-            case Told(number, Died()) | Gone(number) | Unmade(number):
-                self._tell_node(Dead(number))
+                self._tell_node(Running(number, os_pid, self._keys[number]))
+            case Told(number, Died(status)):
+                self._tell_node(Dead(number, str(ExitStatus.from_wait(status))))
+            case Gone(number, reason):
+                del self._keys[number]
+                self._tell_node(Dead(number, reason))
+            case Unmade(number, text):
+                self._tell_node(Dead(number, text))
             case _:
                 pass
 
@@ -307,26 +317,11 @@ def main(descriptor: int) -> NoReturn:
         signal.signal(number, signals.caught)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     node = MessageStream(descriptors.adopt_socket(descriptor), from_node)
-    setup = _setup(node)
-    if setup is None:
+    setup = first_message(node)
+    if not isinstance(setup, Setup):
         os._exit(0)
     Agent(setup, node).run()
     os._exit(0)
-
-
-def _setup(node: MessageStream[FromNode]) -> Setup | None:
-    """The first message; None: the node is gone."""
-    limit = time.monotonic() + 10
-    while time.monotonic() < limit:
-        try:
-            messages = node.receive()
-        except (EOFError, ControlError):
-            return None
-        for message in messages:
-            if isinstance(message, Setup):
-                return message
-        time.sleep(0.001)
-    return None
 
 
 if __name__ == "__main__":

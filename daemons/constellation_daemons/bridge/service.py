@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -23,6 +25,7 @@ from constellation.transport.router import Router
 from constellation.version import VERSION
 from constellation_daemons.agent.messages import FromAgent, Hello, from_agent
 from constellation_daemons.bridge.deployment import Deployment, Placing
+from constellation_daemons.bridge.placing import MasterPlacing
 from constellation_daemons.bridge.survey import LIMIT
 
 __all__ = ["Bridge"]
@@ -41,7 +44,7 @@ class Bridge:
         key: That of the router.
         store: For the files of programs.
         trees: The directory in which programs are laid out that are run up to `init()` here.
-        placing: Decides which nodes processes run on.
+        placing: Decides which nodes processes run on; None: a master does.
         secured: Whether the processes of programs secure their connections.
         timeout: Seconds of silence after which a peer is lost.
         recce: Seconds that a program may take to reach `init()`.
@@ -54,7 +57,7 @@ class Bridge:
         key: bytes,
         store: Store,
         trees: str,
-        placing: Placing,
+        placing: Placing | None = None,
         *,
         secured: bool,
         timeout: float = 5.0,
@@ -63,18 +66,32 @@ class Bridge:
         self.loop = loop
         self.store = store
         self.trees = trees
-        self.placing = placing
+        # A bridge has one of these before it takes clients.
+        self.placing: Any = placing
         self.recce = recce
         self._secured = secured
         self._deployments: dict[bytes, Deployment] = {}
         self._clients: dict[Session, Deployment | None] = {}
         self._agents: dict[Session, Deployment] = {}
         self._sessions = Sessions(loop, router, key, self, timeout=timeout)
+        self._master: MasterPlacing | None = None
+        self._open = placing is not None
+        self._early: list[Session] = []  # clients that came before it was open
 
     @property
     def deployments(self) -> dict[bytes, Deployment]:
         """Those that are under way, by program."""
         return self._deployments
+
+    def attach_master(self, master: str, endpoint: str) -> None:
+        """Have a master decide, and take clients when it says so.
+
+        Args:
+            master: The endpoint of the master.
+            endpoint: Where agents reach this bridge.
+        """
+        self.placing = self._master = MasterPlacing(self.loop, self._sessions, master, endpoint)
+        self._master.start(self)
 
     def close(self) -> None:
         """End everything."""
@@ -89,6 +106,40 @@ class Bridge:
         """A deployment is over."""
         self._deployments.pop(deployment.program, None)
 
+    # -- what the master says
+
+    def open(self) -> None:
+        """Take clients from now on."""
+        self._open = True
+        early, self._early = self._early, []
+        for session in early:
+            _say(session, Welcome(VERSION, platform.python_version()))
+
+    def placed(self, program: bytes, number: int, node: str) -> None:
+        """There is room for a process."""
+        self._of(program, lambda deployment: deployment.placed(number, node))
+
+    def refused(self, program: bytes, number: int, kind: str, text: str) -> None:
+        """There will be none."""
+        self._of(program, lambda deployment: deployment.refused(number, kind, text))
+
+    def note(self, program: bytes, text: str) -> None:
+        """What a program waits for."""
+        self._of(program, lambda deployment: deployment.note(text))
+
+    def node_lost(self, program: bytes, node: str) -> None:
+        """A node is lost."""
+        self._of(program, lambda deployment: deployment.node_lost(node, f"node {node}"))
+
+    def kill(self, program: bytes, cause: str) -> None:
+        """A user of the cluster has ended a program."""
+        self._of(program, lambda deployment: deployment.kill(cause))
+
+    def _of(self, program: bytes, action: Callable[[Deployment], None]) -> None:
+        deployment = self._deployments.get(program)
+        if deployment is not None:
+            action(deployment)
+
     # -- sessions
 
     def opened(self, session: Session) -> None:
@@ -97,7 +148,9 @@ class Bridge:
     def heard(self, session: Session, message: bytes) -> None:
         """Somebody has said something."""
         try:
-            if session in self._clients:
+            if self._master is not None and self._master.owns(session):
+                self._master.heard(message)
+            elif session in self._clients:
                 self._hear_client(session, client_messages.to_bridge.decode(message))
             elif session in self._agents:
                 self._hear_agent(session, from_agent.decode(message))
@@ -110,6 +163,9 @@ class Bridge:
 
     def ended(self, session: Session, reason: str | None) -> None:
         """Somebody is gone."""
+        if self._master is not None and self._master.owns(session):
+            self._master.ended(reason)
+            return
         if session in self._agents:
             self._agents.pop(session).agent_ended(session, reason)
         elif session in self._clients:
@@ -122,7 +178,9 @@ class Bridge:
         why = _denial(message.python)
         if isinstance(message, Greeting):
             self._clients[session] = None
-            if why is None:
+            if why is None and not self._open:
+                self._early.append(session)
+            elif why is None:
                 _say(session, Welcome(VERSION, platform.python_version()))
             else:
                 _say(session, Denied(why))

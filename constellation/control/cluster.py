@@ -1,0 +1,129 @@
+"""What tools ask a master: requests and replies over REQ and ROUTER, each in MessagePack.
+
+A request that is none is answered with :class:`Wrong`, which says what was expected.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from constellation.control.messages import Message
+
+# -- requests -------------------------------------------------------------------------------------
+
+
+class AskStatus(Message, frozen=True):
+    """How does the cluster stand?"""
+
+
+class AskKill(Message, frozen=True):
+    """End a program.
+
+    Attributes:
+        target: The beginning of its name, in hexadecimal digits: enough to tell it from others.
+    """
+
+    target: str
+
+
+Request: TypeAlias = AskStatus | AskKill
+
+
+# -- replies --------------------------------------------------------------------------------------
+
+
+class NodeState(Message, frozen=True):
+    """A node.
+
+    Attributes:
+        node: Its name.
+        state: ``joined``, ``leaving``, ``lost`` or ``absent``: it has not joined yet.
+        mem: Bytes that it may give.
+        cpu: Billionths of a core that it may give.
+        used_mem: Bytes that are promised.
+        used_cpu: Billionths of a core that are promised.
+        processes: How many it has.
+        silent: Seconds since it was last heard of; None: there is no connection.
+    """
+
+    node: str
+    state: str
+    mem: int
+    cpu: int
+    used_mem: int
+    used_cpu: int
+    processes: int
+    silent: float | None
+
+
+class ProgramState(Message, frozen=True):
+    """A program.
+
+    Attributes:
+        program: Its name.
+        bridge: Where its bridge is reached.
+        waiting: How many of its processes wait for room.
+    """
+
+    program: str
+    bridge: str
+    waiting: int
+
+
+class WaitingState(Message, frozen=True):
+    """Processes of one size that wait for room.
+
+    Attributes:
+        mem: Bytes that each needs.
+        cpu: Billionths of a core that each needs.
+        count: How many they are.
+        seconds: For how long the first one has waited.
+        reason: What they wait for, for people.
+    """
+
+    mem: int
+    cpu: int
+    count: int
+    seconds: float
+    reason: str
+
+
+class Status(Message, frozen=True):
+    """How the cluster stands at one moment.
+
+    Attributes:
+        version: The version of constellation at the master.
+        sequence: The number of the last event that is in it.
+        events: The port at which events are published, at the master's host.
+        nodes: The nodes, by name.
+        programs: The programs, by name.
+        waiting: What waits, the one that waits for longest first.
+    """
+
+    version: str
+    sequence: int
+    events: int
+    nodes: tuple[NodeState, ...]
+    programs: tuple[ProgramState, ...]
+    waiting: tuple[WaitingState, ...]
+
+
+class Done(Message, frozen=True):
+    """That is done, or on its way."""
+
+    text: str
+
+
+class Wrong(Message, frozen=True):
+    """That cannot be done, and why."""
+
+    text: str
+
+
+Reply: TypeAlias = Status | Done | Wrong
+
+request_decoder = msgspec.msgpack.Decoder(Request)
+reply_decoder = msgspec.msgpack.Decoder(Reply)
+encode = msgspec.msgpack.Encoder().encode

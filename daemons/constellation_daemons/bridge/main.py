@@ -1,0 +1,126 @@
+"""The process of a bridge, which a node starts."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import sys
+from typing import NoReturn
+
+import msgspec
+
+from constellation.address import Address
+from constellation.control.stream import ControlError, MessageStream
+from constellation.process import descriptors, signals, system
+from constellation.process.signals import Wakeup
+from constellation.program.store import Store
+from constellation.program.tree import sweep
+from constellation.security.keypair import Keypair
+from constellation.session.loop import Loop
+from constellation.transport.curve import Curve
+from constellation.transport.network import Security
+from constellation.transport.router import Router
+from constellation_daemons.binding import ListenError
+from constellation_daemons.bridge.service import Bridge
+from constellation_daemons.bridge.setup import BridgeSetup
+from constellation_daemons.inherited import first_message
+from constellation_daemons.listening import listen_at
+from constellation_daemons.logs import set_up
+
+logger = logging.getLogger(__name__)
+
+_decoder = msgspec.msgpack.Decoder(BridgeSetup)
+_STOP_LIMIT = 15.0
+_CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+class _Process:
+    """A bridge, and what ends it."""
+
+    def __init__(self, setup: BridgeSetup, node: MessageStream[BridgeSetup]) -> None:
+        self._node = node
+        self._loop = Loop()
+        self._wakeup = Wakeup()
+        self._stopping = False
+        security: Security | None = None
+        keypair = None
+        if setup.public is not None and setup.secret is not None:
+            keypair = Keypair(setup.public, setup.secret)
+            security = Curve(keypair)
+        bind = Address.parse(setup.bind)
+        listener = listen_at(bind)
+        key = os.urandom(16)
+        router = Router(key, bind.resolve()[0].endpoint, listener, security=security)
+        sweep(setup.trees)
+        self.bridge = Bridge(
+            self._loop,
+            router,
+            key,
+            Store(setup.store, setup.store_limit),
+            setup.trees,
+            secured=keypair is not None,
+            timeout=setup.timeout,
+        )
+        master = Address.parse(setup.master).resolve()[0].endpoint
+        self.bridge.attach_master(master, setup.endpoint)
+        selector = self._loop.selector
+        selector.register(node, selectors.EVENT_READ, self._node_ready)
+        selector.register(self._wakeup.fileno(), selectors.EVENT_READ, self._signalled)
+        logger.info("a bridge listens at %s", bind)
+
+    def run(self) -> None:
+        """Serve, until the node ends or wants it."""
+        self._loop.run(lambda: self._stopping)
+        self.bridge.end("the bridge has been stopped")
+        self._loop.run(lambda: not self.bridge.deployments, _STOP_LIMIT)
+        self.bridge.close()
+        self._loop.close()
+
+    def _node_ready(self, events: int) -> None:
+        try:
+            self._node.receive()
+        except (EOFError, ControlError):
+            self._loop.selector.unregister(self._node)
+            self._stopping = True
+
+    def _signalled(self, events: int) -> None:
+        for number in self._wakeup.take():
+            if number == signal.SIGCHLD:
+                continue  # surveys are waited for by who started them
+            self._stopping = True
+
+
+def main(descriptor: int, level: int) -> NoReturn:
+    """Be a bridge.
+
+    Args:
+        descriptor: Of the socket to the node, which says first what this is.
+        level: From which level on messages are logged.
+    """
+    os.set_inheritable(descriptor, False)
+    set_up(level)
+    system.set_name("cst-bridge")
+    system.become_subreaper()
+    system.raise_descriptor_limit()
+    for number in _CAUGHT:
+        signal.signal(number, signals.caught)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    node = MessageStream(descriptors.adopt_socket(descriptor), _decoder)
+    setup = first_message(node)
+    code = 0
+    if setup is not None:
+        try:
+            _Process(setup, node).run()
+        except ListenError as error:
+            logger.error("%s", error)
+            code = 1
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

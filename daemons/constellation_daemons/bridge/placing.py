@@ -1,0 +1,182 @@
+"""The bridge's side of placements: it asks the master, and asks again when there is a new one.
+
+==============  ==================================  ==============================================
+state           what it means                       how it goes on
+==============  ==================================  ==============================================
+asked           no final answer yet                 Granted, Refused: answered; the master is
+                                                    lost: asked again of the next one
+answered        the deployment knows                its end, told by `drop` or by the node
+==============  ==================================  ==============================================
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from typing import Protocol
+
+from constellation.resources import Resources
+from constellation.session.loop import Loop
+from constellation.session.sessions import Session, Sessions
+from constellation_daemons.master.values import Amount
+from constellation_daemons.messages import (
+    Again,
+    Ask,
+    Believes,
+    BridgeHello,
+    Drop,
+    Finish,
+    FromBridge,
+    Granted,
+    KillProgram,
+    NodeLost,
+    Open,
+    Refused,
+    ToBridge,
+    Waits,
+    encode,
+    to_bridge,
+)
+
+__all__ = ["MasterPlacing", "Programs"]
+
+logger = logging.getLogger(__name__)
+
+_AGAIN = 1.0
+"""Seconds after which a master that is not there is tried again."""
+_NOTE_AFTER = 1.0
+"""Seconds that a process waits for room until the user is told."""
+
+
+class Programs(Protocol):
+    """Whom the answers are for."""
+
+    def open(self) -> None:
+        """Take clients from now on."""
+
+    def placed(self, program: bytes, number: int, node: str) -> None:
+        """There is room for a process."""
+
+    def refused(self, program: bytes, number: int, kind: str, text: str) -> None:
+        """There will be none."""
+
+    def note(self, program: bytes, text: str) -> None:
+        """What a program waits for."""
+
+    def node_lost(self, program: bytes, node: str) -> None:
+        """A node is lost, and with it what the program had there."""
+
+    def kill(self, program: bytes, cause: str) -> None:
+        """A user of the cluster has ended a program."""
+
+
+class MasterPlacing:
+    """Asks the master where processes run.
+
+    Args:
+        loop: The bridge's.
+        sessions: Those that it opens.
+        master: The endpoint of the master.
+        endpoint: Where agents reach this bridge.
+    """
+
+    def __init__(self, loop: Loop, sessions: Sessions, master: str, endpoint: str) -> None:
+        self._loop = loop
+        self._sessions = sessions
+        self._endpoint = master
+        self._own_endpoint = endpoint
+        self._programs: Programs | None = None
+        self._asked: dict[bytes, dict[int, Ask]] = {}
+        self._next: dict[bytes, int] = {}  # the lowest number that was not asked for, by program
+        self._lost: dict[bytes, set[tuple[str, int]]] = {}  # nodes that are lost to a program
+        self._master: Session | None = None
+
+    def start(self, programs: Programs) -> None:
+        """Look for the master."""
+        self._programs = programs
+        self._dial()
+
+    # -- for deployments
+
+    def ask(self, program: bytes, number: int, resources: Resources, *, wait: bool) -> None:
+        """A process is to be made."""
+        need = Amount.of(resources)
+        asked = self._asked.setdefault(program, {})
+        self._next[program] = number + 1
+        answered = min(asked, default=number)
+        ask = asked[number] = Ask(program, number, need.mem, need.cpu, wait, answered)
+        self._say(ask)
+
+    def drop(self, program: bytes, number: int) -> None:
+        """It is not, or is lost: it needs no room."""
+        self._asked.get(program, {}).pop(number, None)
+        self._say(Drop(program, number))
+
+    def finish(self, program: bytes) -> None:
+        """The program has ended."""
+        self._asked.pop(program, None)
+        self._next.pop(program, None)
+        self._lost.pop(program, None)
+        self._say(Finish(program))
+
+    # -- the master
+
+    def _dial(self) -> None:
+        self._master = self._sessions.dial(self._endpoint)
+        self._say(BridgeHello(self._own_endpoint, platform.python_version()))
+        for program, lost in self._lost.items():
+            for node, incarnation in lost:
+                self._say(Believes(program, node, incarnation))
+        for asked in self._asked.values():
+            for ask in asked.values():
+                self._say(ask)
+
+    def owns(self, session: Session) -> bool:
+        """Whether a session is that with the master."""
+        return session is self._master
+
+    def heard(self, message: bytes) -> None:
+        """The master has said something."""
+        self._obey(to_bridge.decode(message))
+
+    def ended(self, reason: str | None) -> None:
+        """The master is gone: what runs goes on, and what waits is asked of the next one."""
+        logger.warning("the master is gone: %s", reason or "it has ended")
+        self._master = None
+        self._loop.after(_AGAIN, self._dial)
+
+    def _say(self, message: FromBridge) -> None:
+        if self._master is not None:
+            self._master.send(encode(message))
+
+    def _obey(self, message: ToBridge) -> None:
+        programs = self._programs
+        assert programs is not None
+        match message:
+            case Open():
+                programs.open()
+            case Granted(program, number, node, _):
+                if self._asked.get(program, {}).pop(number, None) is not None:
+                    programs.placed(program, number, node)
+                elif program not in self._next:
+                    self._say(Finish(program))
+            case Refused(program, number, kind, text):
+                if self._asked.get(program, {}).pop(number, None) is not None:
+                    programs.refused(program, number, kind, text)
+            case Again(program, number):
+                ask = self._asked.get(program, {}).get(number)
+                if ask is not None:
+                    self._say(ask)
+            case Waits(program, number, missing):
+                self._loop.after(_NOTE_AFTER, lambda: self._note(program, number, missing))
+            case NodeLost(program, node, incarnation):
+                self._lost.setdefault(program, set()).add((node, incarnation))
+                programs.node_lost(program, node)
+            case KillProgram(program, cause):
+                programs.kill(program, cause)
+
+    def _note(self, program: bytes, number: int, missing: bool) -> None:
+        """Tell the user, if it still waits."""
+        if number in self._asked.get(program, {}) and self._programs is not None:
+            what = "a node that is large enough" if missing else "room"
+            self._programs.note(program, f"a process waits for {what}")

@@ -1,0 +1,127 @@
+"""The commands of the services: ``constellation-node`` and ``constellation-master``."""
+
+from __future__ import annotations
+
+import click
+
+from constellation.address import Address
+from constellation.cli.commands import Command
+from constellation.cli.options import KeyOptions, key_options, verbose_option, version_option
+from constellation.units import Cpu, Mem
+from constellation_daemons import config
+from constellation_daemons.master.values import Amount
+from constellation_daemons.node.capacity import machine_capacity
+from constellation_daemons.service import (
+    MasterOptions,
+    NodeOptions,
+    default_places,
+    run_master,
+    run_node,
+)
+
+__all__ = ["master", "node"]
+
+
+def _address(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> Address | None:
+    try:
+        return None if text is None else Address.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+def _amount(mem: str | None, cpu: str | None) -> Amount | None:
+    """What a node gives, where the user has said something of it."""
+    if mem is None and cpu is None:
+        return None
+    machine = machine_capacity()
+    try:
+        return Amount(
+            machine.mem if mem is None else int(Mem(mem)),
+            machine.cpu if cpu is None else round(float(Cpu(cpu)) * 10**9),
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@click.command(cls=Command)
+@click.argument("address", callback=_address, metavar="HOST:PORT")
+@click.option("--join", callback=_address, metavar="MASTER", help="Join a running cluster.")
+@click.option("--advertise", callback=_address, metavar="HOST:PORT", help="Where others reach it.")
+@click.option("--mem", metavar="SIZE", help="What programs may be given of its memory.")
+@click.option("--cpu", metavar="CORES", help="The same of its processors.")
+@key_options
+@verbose_option(times=True)
+@version_option
+def node(
+    address: Address,
+    join: Address | None,
+    advertise: Address | None,
+    mem: str | None,
+    cpu: str | None,
+    key_options: KeyOptions,
+) -> None:
+    """Run processes of programs on this machine.
+
+    HOST:PORT is where the node listens for its master.
+    """
+    others = [each for each in (join, advertise) if each is not None]
+    loopback = all(each.is_loopback for each in (address, *others))
+    keypair = key_options.key(loopback_only=loopback)
+    run_node(
+        NodeOptions(
+            address,
+            keypair,
+            default_places(),
+            limit=_amount(mem, cpu),
+            join=join,
+            advertise=advertise,
+        )
+    )
+
+
+@click.command(cls=Command)
+@click.argument("address", callback=_address, metavar="HOST:PORT")
+@click.argument("nodes", type=click.Path(), metavar="NODES.TOML")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for nodes before programs are taken.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a node may be silent until it is lost.",
+)
+@key_options
+@verbose_option(times=True)
+@version_option
+def master(
+    address: Address, nodes: str, wait: float, timeout: float, key_options: KeyOptions
+) -> None:
+    """Place the processes of programs on the nodes of a cluster.
+
+    HOST:PORT is where the master listens. If it is the `fabric_addr` of a node in NODES.TOML, the
+    master is that node too.
+    """
+    found = config.load(nodes)
+    loopback = address.is_loopback and all(each.is_loopback for each in found.addresses)
+    keypair = key_options.key(loopback_only=loopback)
+    run_master(MasterOptions(address, found.nodes, keypair, default_places(), timeout, wait))
+
+
+def node_main() -> None:
+    """The command ``constellation-node``."""
+    node.main(prog_name="constellation-node")
+
+
+def master_main() -> None:
+    """The command ``constellation-master``."""
+    master.main(prog_name="constellation-master")

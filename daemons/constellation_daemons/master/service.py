@@ -1,0 +1,469 @@
+"""The master: has the scheduler told what happens, and done what it decides.
+
+It opens a session to each node that it knows of, again and again until there is one, and takes
+sessions of bridges, and of nodes that nobody has named. Tools ask it on the same port. All that it
+knows, others know too: after a restart nodes tell what they have, and bridges what they wait for.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from constellation.address import Address
+from constellation.control import cluster
+from constellation.session.loop import Loop, Timer
+from constellation.session.sessions import Session
+from constellation.version import VERSION
+from constellation_daemons import messages
+from constellation_daemons.master import events, instructions
+from constellation_daemons.master.feed import Feed
+from constellation_daemons.master.instructions import Why
+from constellation_daemons.master.jobs import SchedulerError
+from constellation_daemons.master.scheduler import Scheduler
+from constellation_daemons.master.values import Amount, RequestId
+from constellation_daemons.node_config import Node as NodeConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Master"]
+
+logger = logging.getLogger(__name__)
+
+_RENEW = 2.0
+_REDIAL = 1.0
+_KINDS = {
+    Why.NEVER: "NoCapacity",
+    Why.NOT_NOW: "NoCapacity",
+    Why.DEADLOCK: "SpawnDeadlock",
+}
+
+
+@dataclass(slots=True, eq=False)
+class _Node:
+    """A node, as far as the master has to do with it."""
+
+    name: str
+    config: NodeConfig | None
+    session: Session | None = None
+    incarnation: int | None = None  # while it has joined
+    complaint: str = ""  # what was logged of it last: once is enough
+
+
+class Master:
+    """A master, on a service's loop. It is an owner of sessions.
+
+    Args:
+        loop: The service's.
+        address: Where it is reached.
+        nodes: What nodes.toml says.
+        feed: Publishes events.
+        dial: Opens a session to a node.
+        timeout: Seconds of silence after which somebody is lost.
+        wait: Seconds after which clients are taken though not all nodes have joined.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        address: Address,
+        nodes: Iterable[NodeConfig],
+        feed: Feed,
+        dial: Callable[[str], Session],
+        *,
+        timeout: float,
+        wait: float,
+    ) -> None:
+        self._loop = loop
+        self._address = address
+        self._feed = feed
+        self._dial_node = dial
+        self._timeout = timeout
+        self._nodes = {str(each.reached_at): _Node(str(each.reached_at), each) for each in nodes}
+        self._by_session: dict[Session, _Node] = {}
+        self._bridges: dict[Session, str] = {}
+        self._programs: dict[str, Session] = {}
+        self._placing: dict[RequestId, int] = {}  # the attempt that no node has confirmed
+        self._waiting: dict[RequestId, None] = {}
+        self._scheduler = Scheduler(monotonic(), self._nodes)
+        self._open = False
+        self._timer: Timer | None = None
+        loop.after(wait, self._open_up)
+        loop.after(_RENEW, self._renew)
+        for node in list(self._nodes.values()):
+            loop.after(0, lambda node=node: self._connect(node))  # type: ignore[misc]
+
+    # -- sessions
+
+    def opened(self, session: Session) -> None:
+        """Somebody has connected, and will say who it is."""
+
+    def heard(self, session: Session, message: bytes) -> None:
+        """Somebody has said something."""
+        try:
+            node = self._by_session.get(session)
+            if node is not None:
+                self._hear_node(node, messages.from_node.decode(message))
+            else:
+                self._hear(session, messages.to_master.decode(message))
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+            logger.warning("left %s, which has said what cannot be: %s", session.name, error)
+            session.close()
+            self.ended(session, str(error))
+
+    def ended(self, session: Session, reason: str | None) -> None:
+        """Somebody is gone."""
+        node = self._by_session.pop(session, None)
+        if node is not None:
+            self._node_gone(node, reason)
+        elif self._bridges.pop(session, None) is not None:
+            logger.warning("a bridge is gone: %s", reason or "it has ended")
+            for program, owner in list(self._programs.items()):
+                if owner is session:
+                    del self._programs[program]
+                    self._handle(events.AskerGone(program))
+
+    # -- nodes
+
+    def _connect(self, node: _Node) -> None:
+        if node.session is not None:
+            return
+        node.session = session = self._dial_node(node.name)
+        self._by_session[session] = node
+        config = node.config
+        ports = None if config is None else config.port_range
+        bridge = None if config is None else config.bridge_bind
+        mem = None if config is None or config.mem is None else int(config.mem)
+        cpu = None if config is None or config.cpu is None else round(float(config.cpu) * 10**9)
+        attach = messages.Attach(
+            master=str(self._address),
+            node=node.name,
+            mem=mem,
+            cpu=cpu,
+            ports=(0, 0) if ports is None else (ports.first, ports.last),
+            advertised=Address.parse(node.name).host,
+            bridge=None if bridge is None else str(bridge),
+            timeout=self._timeout,
+        )
+        session.send(messages.encode(attach))
+
+    def _node_gone(self, node: _Node, reason: str | None) -> None:
+        node.session = None
+        incarnation, node.incarnation = node.incarnation, None
+        if incarnation is not None:
+            logger.warning("node %s is lost: %s", node.name, reason or "it has ended")
+            self._handle(events.NodeLost(node.name, incarnation))
+        elif reason != node.complaint:
+            logger.info("node %s: %s", node.name, reason or "it has closed the connection")
+        node.complaint = reason or ""
+        self._loop.after(_REDIAL, lambda: self._connect(node))
+
+    def _hear_node(self, node: _Node, message: messages.FromNode) -> None:
+        if isinstance(message, messages.Offer):
+            self._offered(node, message)
+        elif isinstance(message, messages.Busy):
+            logger.error("node %s serves another master: %s", node.name, message.master)
+        elif node.incarnation is not None:
+            self._hear_of_process(node.name, node.incarnation, message)
+
+    def _offered(self, node: _Node, offer: messages.Offer) -> None:
+        own = platform.python_version()
+        if offer.python.split(".")[:2] != own.split(".")[:2]:
+            logger.error(
+                "node %s has Python %s, and the master %s: use the same minor version everywhere",
+                node.name,
+                offer.python,
+                own,
+            )
+            return
+        node.incarnation = offer.incarnation
+        reports = []
+        for held in offer.held:
+            self._held(held)
+            reports.append(
+                events.Report(
+                    RequestId(held.program.hex(), held.number),
+                    held.attempt,
+                    held.program.hex(),
+                    Amount(held.mem, held.cpu),
+                    None if held.pid is None else held.pid.hex(),
+                )
+            )
+        capacity = Amount(offer.mem, offer.cpu)
+        self._handle(events.NodeJoined(node.name, offer.incarnation, capacity, tuple(reports)))
+        joined = [each for each in self._nodes.values() if each.incarnation is not None]
+        logger.info(
+            "node %s has joined with %s: %d of %d",
+            node.name,
+            capacity,
+            len(joined),
+            len(self._nodes),
+        )
+        if len(joined) == len(self._nodes):
+            self._open_up()
+
+    def _held(self, held: messages.Held) -> None:
+        """A program that was there before this master."""
+
+    def _hear_of_process(self, node: str, incarnation: int, message: messages.FromNode) -> None:
+        event: events.Event
+        match message:
+            case messages.Confirmed(program, number, attempt):
+                request = RequestId(program.hex(), number)
+                event = events.Confirmed(node, incarnation, request, attempt)
+                self._handle(event)
+                self._grant(request, attempt, node, incarnation)
+                return
+            case messages.Started(program, number, attempt, pid):
+                request = RequestId(program.hex(), number)
+                event = events.Started(node, incarnation, request, attempt, pid.hex())
+            case messages.Failed(program, number, attempt, text):
+                request = RequestId(program.hex(), number)
+                event = events.Failed(node, incarnation, request, attempt, text)
+            case messages.Exited(program, number, attempt, status):
+                request = RequestId(program.hex(), number)
+                event = events.Exited(node, incarnation, request, attempt, status)
+            case messages.Leaving():
+                event = events.NodeLeaving(node, incarnation)
+            case _:
+                return
+        self._handle(event)
+
+    def _grant(self, request: RequestId, attempt: int, node: str, incarnation: int) -> None:
+        if self._placing.get(request) == attempt:
+            del self._placing[request]
+            program = bytes.fromhex(request.asker)
+            self._say(request, messages.Granted(program, request.number, node, incarnation))
+
+    # -- bridges, and nodes that nobody has named
+
+    def _hear(self, session: Session, message: messages.FromBridge | messages.Join) -> None:
+        match message:
+            case messages.BridgeHello(endpoint, python):
+                session.name = endpoint
+                logger.info("bridge %s has come, with Python %s", endpoint, python)
+                self._bridges[session] = endpoint
+                if self._open:
+                    session.send(messages.encode(messages.Open()))
+            case messages.Join(name):
+                self._join(session, name)
+            case _ if session not in self._bridges:
+                raise ValueError("a bridge says hello first")
+            case messages.Ask():
+                self._ask(session, message)
+            case messages.Drop(program, number):
+                self._placing.pop(RequestId(program.hex(), number), None)
+                self._handle(events.Cancelled(RequestId(program.hex(), number)))
+            case messages.Finish(program):
+                self._programs.pop(program.hex(), None)
+                self._handle(events.ProgramEnded(program.hex()))
+            case messages.Believes(program, node, incarnation):
+                self._programs[program.hex()] = session
+                self._handle(events.Told(program.hex(), node, incarnation))
+
+    def _join(self, session: Session, name: str) -> None:
+        address = str(Address.parse(name))
+        session.close()
+        node = self._nodes.get(address)
+        if node is None:
+            logger.info("node %s wants to join", address)
+            node = self._nodes[address] = _Node(address, None)
+        self._connect(node)
+
+    def _ask(self, session: Session, ask: messages.Ask) -> None:
+        program = ask.program.hex()
+        self._programs[program] = session
+        need = Amount(ask.mem, ask.cpu)
+        request = RequestId(program, ask.number)
+        self._handle(events.Requested(request, program, need, ask.wait, ask.answered))
+
+    # -- the scheduler
+
+    def _handle(self, event: events.Event) -> None:
+        try:
+            done = self._scheduler.handle(event, monotonic())
+        except SchedulerError as error:
+            logger.error("%s", error)
+            return
+        self._carry_out(done)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._carry_out(self._scheduler.tick(monotonic()))
+
+    def _carry_out(self, done: Iterable[instructions.Instruction]) -> None:
+        for instruction in done:
+            self._do(instruction)
+        deadline = self._scheduler.deadline()
+        if self._timer is not None and (deadline is None or self._timer.when > deadline):
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None and deadline is not None:
+            self._timer = self._loop.at(deadline, self._tick)
+
+    def _do(self, instruction: instructions.Instruction) -> None:
+        match instruction:
+            case instructions.Place():
+                self._place(instruction)
+            case instructions.Queue(request, missing):
+                self._waiting[request] = None
+                program = bytes.fromhex(request.asker)
+                self._say(request, messages.Waits(program, request.number, missing))
+            case instructions.Refuse(request, why, text):
+                self._settled(request)
+                kind = _KINDS.get(why, "SpawnError")
+                program = bytes.fromhex(request.asker)
+                self._say(request, messages.Refused(program, request.number, kind, text))
+            case instructions.AskAgain(request):
+                self._settled(request)
+                program = bytes.fromhex(request.asker)
+                self._say(request, messages.Again(program, request.number))
+            case instructions.Lost(asker, node, incarnation):
+                session = self._programs.get(asker)
+                if session is not None:
+                    lost = messages.NodeLost(bytes.fromhex(asker), node, incarnation)
+                    session.send(messages.encode(lost))
+            case instructions.Publish():
+                self._feed.publish(instruction)
+            case _:
+                self._tell_node(instruction)
+
+    def _place(self, place: instructions.Place) -> None:
+        request = place.request
+        self._settled(request)
+        bridge = self._bridges.get(self._programs[request.asker])
+        if bridge is None:
+            return  # it is gone; that is handled by its end
+        self._placing[request] = place.attempt
+        self._send_to(
+            place.node,
+            messages.Place(
+                bytes.fromhex(request.asker),
+                request.number,
+                place.attempt,
+                place.need.mem,
+                place.need.cpu,
+                bridge,
+            ),
+        )
+
+    def _settled(self, request: RequestId) -> None:
+        self._waiting.pop(request, None)
+        self._placing.pop(request, None)
+
+    def _tell_node(self, instruction: instructions.ToNode) -> None:
+        match instruction:
+            case instructions.Admit(node):
+                self._send_to(node, messages.Admitted())
+            case instructions.JoinFirst(node):
+                self._send_to(node, messages.JoinAgain())
+            case instructions.Fence(node, _, programs):
+                names = tuple(bytes.fromhex(program) for program in programs)
+                self._send_to(node, messages.Fence(names))
+            case instructions.Withdraw(node, _, request, attempt):
+                program = bytes.fromhex(request.asker)
+                self._send_to(node, messages.Withdraw(program, request.number, attempt))
+            case instructions.Release(node):
+                self._send_to(node, messages.Leave())
+
+    def _send_to(self, name: str, message: messages.ToNode) -> None:
+        node = self._nodes.get(name)
+        if node is not None and node.session is not None:
+            node.session.send(messages.encode(message))
+
+    def _say(self, request: RequestId, message: messages.ToBridge) -> None:
+        session = self._programs.get(request.asker)
+        if session is not None:
+            session.send(messages.encode(message))
+
+    # -- time
+
+    def _renew(self) -> None:
+        """Whoever has a session with its bridge still wants what it waits for."""
+        for request in list(self._waiting):
+            if request in self._waiting and request.asker in self._programs:
+                self._handle(events.Renewed(request))
+        self._loop.after(_RENEW, self._renew)
+
+    def _open_up(self) -> None:
+        if not self._open:
+            self._open = True
+            for session in self._bridges:
+                session.send(messages.encode(messages.Open()))
+
+    # -- tools
+
+    def answer(self, request: bytes) -> bytes:
+        """Answer a tool."""
+        try:
+            asked = cluster.request_decoder.decode(request)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            logger.warning("a request that is none: %s", error)
+            expected = "expected AskStatus or AskKill of this version of constellation"
+            return cluster.encode(cluster.Wrong(f"no request: {error}; {expected}"))
+        if isinstance(asked, cluster.AskStatus):
+            return cluster.encode(self._status())
+        return cluster.encode(self._kill(asked.target))
+
+    def _kill(self, target: str) -> cluster.Done | cluster.Wrong:
+        found = [program for program in self._programs if program.startswith(target.lower())]
+        if len(found) != 1:
+            what = "no program" if not found else f"{len(found)} programs"
+            return cluster.Wrong(f"there is {what} whose name begins with {target}")
+        program = bytes.fromhex(found[0])
+        message = messages.KillProgram(program, "killed by a user of the cluster")
+        self._programs[found[0]].send(messages.encode(message))
+        return cluster.Done(f"program {found[0][:7]} is being killed")
+
+    def _status(self) -> cluster.Status:
+        snapshot = self._scheduler.snapshot()
+        now = monotonic()
+        views = {view.node: view for view in snapshot.nodes}
+        waiting: dict[str, int] = {}
+        for request in self._waiting:
+            waiting[request.asker] = waiting.get(request.asker, 0) + 1
+        nodes = []
+        for name, node in sorted(self._nodes.items()):
+            view = views.get(name)
+            silent = None if node.session is None else node.session.silent(now)
+            if view is None:
+                nodes.append(cluster.NodeState(name, "absent", 0, 0, 0, 0, 0, silent))
+                continue
+            used = view.capacity.minus(view.free)
+            nodes.append(
+                cluster.NodeState(
+                    name,
+                    view.state,
+                    view.capacity.mem,
+                    view.capacity.cpu,
+                    used.mem,
+                    used.cpu,
+                    view.processes,
+                    silent,
+                )
+            )
+        programs = [
+            cluster.ProgramState(program, self._bridges.get(session, ""), waiting.get(program, 0))
+            for program, session in sorted(self._programs.items())
+        ]
+        sizes = [
+            cluster.WaitingState(
+                each.need.mem, each.need.cpu, each.count, each.seconds, each.reason
+            )
+            for each in snapshot.waiting
+        ]
+        return cluster.Status(
+            VERSION,
+            snapshot.sequence,
+            self._feed.port,
+            tuple(nodes),
+            tuple(programs),
+            tuple(sizes),
+        )

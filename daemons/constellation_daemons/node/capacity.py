@@ -1,0 +1,57 @@
+"""What a machine has to give: its memory and processors, or what control groups leave of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import psutil
+
+from constellation_daemons.master.values import Amount
+
+__all__ = ["machine_capacity"]
+
+_CGROUP = Path("/sys/fs/cgroup")
+_BILLION = 10**9
+
+
+def machine_capacity() -> Amount:
+    """The memory and the cores that this process may use."""
+    mem = int(psutil.virtual_memory().total)
+    cpu = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    billionths = cpu * _BILLION
+    for directory in _own_groups():
+        limit = _number(directory / "memory.max")
+        if limit is not None:
+            mem = min(mem, limit)
+        quota = _quota(directory / "cpu.max")
+        if quota is not None:
+            billionths = min(billionths, quota)
+    return Amount(mem, billionths)
+
+
+def _own_groups() -> list[Path]:
+    """The control groups that this process is in (version 2), from its own to the outermost."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    path = next((line[3:] for line in lines if line.startswith("0::")), None)
+    if path is None:
+        return []
+    own = _CGROUP / path.lstrip("/")
+    return [own, *(each for each in own.parents if each == _CGROUP or _CGROUP in each.parents)]
+
+
+def _number(path: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int(path.read_text())
+    return None  # "max", or there is no such file
+
+
+def _quota(path: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = path.read_text().split()
+        return int(quota) * _BILLION // int(period)
+    return None

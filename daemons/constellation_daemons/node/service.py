@@ -1,0 +1,345 @@
+"""The node: keeps the accounts of what its master has placed on it, and an agent for each program.
+
+It serves one master. A master that is silent changes nothing for what runs: a new one is told what
+there is. A program goes when its agent does, and that when its bridge does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from constellation.address import Address
+from constellation.control.stream import ControlError, MessageStream
+from constellation.process import system
+from constellation.security.keypair import Keypair
+from constellation.session.loop import Loop
+from constellation.session.sessions import Session
+from constellation_daemons.agent.messages import Dead, Kill, Running, Setup, ToNode, to_node
+from constellation_daemons.master.values import Amount
+from constellation_daemons.messages import (
+    Admitted,
+    Attach,
+    Busy,
+    Confirmed,
+    Fence,
+    FromNode,
+    JoinAgain,
+    Leave,
+    Leaving,
+    Offer,
+    Place,
+    Withdraw,
+    encode,
+)
+from constellation_daemons.messages import to_node as from_master
+from constellation_daemons.node.bridge import BridgeProcess
+from constellation_daemons.node.capacity import machine_capacity
+from constellation_daemons.node.ledger import Ledger
+
+__all__ = ["Node", "Places"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a node keeps things.
+
+    Attributes:
+        store: The directory of its store.
+        store_limit: Its size in bytes.
+        trees: The directory in which programs are laid out.
+    """
+
+    store: str
+    store_limit: int
+    trees: str
+
+
+@dataclass(slots=True, eq=False)
+class _Agent:
+    """A program's agent."""
+
+    process: subprocess.Popen[bytes]
+    stream: MessageStream[ToNode]
+    watched: bool = True
+    doomed: set[int] = field(default_factory=set)  # killed as soon as they exist
+
+
+class Node:
+    """A node, on a service's loop. It is an owner of sessions: those that masters open to it.
+
+    Args:
+        loop: The service's.
+        listens: Where it listens.
+        keypair: The key of the cluster; None: connections are not secured.
+        places: Where it keeps things.
+        limit: The most that it gives; None: what the machine has, or the master says.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        listens: Address,
+        keypair: Keypair | None,
+        places: Places,
+        *,
+        limit: Amount | None = None,
+    ) -> None:
+        self._loop = loop
+        self._listens = listens
+        self._keypair = keypair
+        self._places = places
+        self._limit = limit
+        # Larger at each start, also where the clock was set back in between: see `Held`.
+        self._incarnation = time.time_ns()
+        self._ledger = Ledger()
+        self._agents: dict[bytes, _Agent] = {}
+        self._master: Session | None = None
+        self._attached: Attach | None = None
+        self._fenced: set[bytes] = set()  # programs that end before the node offers itself again
+        self._bridge: BridgeProcess | None = None
+        self._stopping = False
+
+    def kill(self) -> None:
+        """Whatever has not ended is killed."""
+        for agent in self._agents.values():
+            agent.process.kill()
+        if self._bridge is not None:
+            self._bridge.kill()
+
+    @property
+    def attached(self) -> bool:
+        """Whether there is a master."""
+        return self._master is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs here."""
+        return not self._agents and (self._bridge is None or self._bridge.ended)
+
+    def stop(self) -> None:
+        """End everything that runs here."""
+        self._stopping = True
+        self._tell([Leaving()])
+        if self._bridge is not None:
+            self._bridge.stop()
+        for agent in self._agents.values():
+            agent.process.terminate()
+
+    def reap(self) -> None:
+        """A child has ended, or more."""
+        if self._bridge is not None:
+            self._bridge.reap()
+        known = {agent.process.pid for agent in self._agents.values()}
+        if self._bridge is not None:
+            known.add(self._bridge.os_pid)
+        for child in system.children():
+            if child not in known:
+                # Of an agent that was killed: it ends by itself.
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(child, os.WNOHANG)
+        for program, agent in list(self._agents.items()):
+            if agent.process.poll() is not None:
+                self._agent_ended(program, agent)
+
+    # -- masters
+
+    def opened(self, session: Session) -> None:
+        """Somebody has connected, and will say that it is a master."""
+
+    def heard(self, session: Session, message: bytes) -> None:
+        """A master has said something."""
+        try:
+            self._obey(session, from_master.decode(message))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            logger.warning("left %s, which has said what cannot be: %s", session.name, error)
+            session.close()
+            self.ended(session, str(error))
+
+    def ended(self, session: Session, reason: str | None) -> None:
+        """A master is gone; what runs here goes on."""
+        if session is self._master:
+            logger.warning("the master is gone: %s", reason or "it has ended")
+            self._master = None
+
+    def _obey(self, session: Session, message: object) -> None:
+        if isinstance(message, Attach):
+            self._attach(session, message)
+        elif session is self._master:
+            self._do(message)
+
+    def _attach(self, session: Session, attach: Attach) -> None:
+        current = self._attached
+        if self._master is not None and current is not None and current.master != attach.master:
+            session.send(encode(Busy(current.master)))
+            session.close()
+            return
+        if self._master is not None:
+            self._master.close()  # the same one, which has started again
+        self._master, self._attached = session, attach
+        logger.info("attached to the master %s as node %s", attach.master, attach.node)
+        if attach.bridge is not None and self._bridge is None and not self._stopping:
+            self._bridge = BridgeProcess(
+                self._loop,
+                attach,
+                self._keypair,
+                self._places.store,
+                self._places.store_limit,
+                self._places.trees,
+            )
+        self._offer()
+
+    def _offer(self) -> None:
+        attach = self._attached
+        assert attach is not None
+        machine = self._limit or machine_capacity()
+        offer = Offer(
+            incarnation=self._incarnation,
+            python=platform.python_version(),
+            mem=machine.mem if attach.mem is None else attach.mem,
+            cpu=machine.cpu if attach.cpu is None else attach.cpu,
+            held=tuple(self._ledger.held()),
+        )
+        self._tell([offer])
+
+    def _do(self, message: object) -> None:
+        match message:
+            case Place():
+                self._place(message)
+            case Withdraw():
+                self._withdraw(message)
+            case Fence(programs):
+                self._fence(programs)
+            case JoinAgain():
+                self._offer()
+            case Admitted() | Leave():
+                pass
+
+    def _tell(self, messages: Iterable[FromNode]) -> None:
+        for message in messages:
+            if self._master is not None:
+                self._master.send(encode(message))
+
+    # -- placements
+
+    def _place(self, place: Place) -> None:
+        new = self._ledger.place(place)
+        self._tell([Confirmed(place.program, place.number, place.attempt)])
+        if new and place.program not in self._agents:
+            try:
+                self._agents[place.program] = self._start_agent(place)
+            except OSError as error:
+                logger.error("no agent can be started: %s", error)
+                self._tell(self._ledger.gone(place.program, "no agent can be started"))
+
+    def _withdraw(self, message: Withdraw) -> None:
+        kill, told = self._ledger.withdraw(message)
+        self._tell(told)
+        agent = self._agents.get(message.program)
+        if kill and agent is not None:
+            agent.doomed.add(message.number)
+            self._kill(agent, message.number)
+
+    def _fence(self, programs: Iterable[bytes]) -> None:
+        self._fenced |= {program for program in programs if program in self._agents}
+        for program in self._fenced:
+            self._agents[program].process.terminate()
+        if not self._fenced:
+            self._offer()
+
+    # -- agents
+
+    def _start_agent(self, place: Place) -> _Agent:
+        attach = self._attached
+        assert attach is not None
+        ours, theirs = socket.socketpair()
+        keypair = self._keypair
+        try:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "constellation_daemons.agent.service",
+                    str(theirs.fileno()),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        stream: MessageStream[ToNode] = MessageStream(ours, to_node)
+        agent = _Agent(process, stream)
+        with contextlib.suppress(ConnectionError):
+            stream.post(
+                Setup(
+                    program=place.program,
+                    bridge=place.bridge,
+                    node=attach.node,
+                    incarnation=self._incarnation,
+                    host=self._listens.resolve()[0].host,
+                    advertised=attach.advertised,
+                    ports=attach.ports,
+                    trees=self._places.trees,
+                    store=self._places.store,
+                    store_limit=self._places.store_limit,
+                    timeout=attach.timeout,
+                    public=None if keypair is None else keypair.public,
+                    secret=None if keypair is None else keypair.secret,
+                )
+            )
+        ready: Callable[[int], None] = lambda events: self._agent_ready(place.program, agent)  # noqa: E731
+        self._loop.selector.register(stream, selectors.EVENT_READ, ready)
+        return agent
+
+    def _agent_ready(self, program: bytes, agent: _Agent) -> None:
+        try:
+            messages = agent.stream.receive()
+        except (EOFError, ControlError):
+            self._unwatch(agent)  # its end is seen when it is reaped
+            return
+        for message in messages:
+            match message:
+                case Running(number, _, pid):
+                    if number in agent.doomed:
+                        self._kill(agent, number)
+                    self._tell(self._ledger.running(program, number, pid))
+                case Dead(number, status):
+                    agent.doomed.discard(number)
+                    self._tell(self._ledger.dead(program, number, status))
+
+    def _kill(self, agent: _Agent, number: int) -> None:
+        with contextlib.suppress(ConnectionError):
+            agent.stream.post(Kill(number, "withdrawn by the master"))
+
+    def _agent_ended(self, program: bytes, agent: _Agent) -> None:
+        while agent.watched:
+            self._agent_ready(program, agent)
+        agent.stream.close()
+        del self._agents[program]
+        self._tell(self._ledger.gone(program, "its agent has ended"))
+        if program in self._fenced:
+            self._fenced.discard(program)
+            if not self._fenced:
+                self._offer()
+
+    def _unwatch(self, agent: _Agent) -> None:
+        if agent.watched:
+            agent.watched = False
+            self._loop.selector.unregister(agent.stream)

@@ -1,0 +1,253 @@
+"""The processes of the services: what they listen at, what ends them, and in which order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import platformdirs
+
+from constellation.address import Address
+from constellation.process import signals, system
+from constellation.process.signals import Wakeup
+from constellation.program.tree import sweep
+from constellation.security.keypair import Keypair
+from constellation.session.loop import Loop
+from constellation.session.pair import pair
+from constellation.session.sessions import Owner, Session, Sessions
+from constellation.transport.curve import Curve
+from constellation.transport.router import Router
+from constellation_daemons import messages
+from constellation_daemons.listening import listen_at
+from constellation_daemons.master.feed import Feed
+from constellation_daemons.master.service import Master
+from constellation_daemons.master.values import Amount
+from constellation_daemons.node.service import Node, Places
+from constellation_daemons.node_config import Node as NodeConfig
+
+__all__ = ["MasterOptions", "NodeOptions", "default_places", "run_master", "run_node"]
+
+logger = logging.getLogger(__name__)
+
+STORE_LIMIT = 10 << 30
+_STOP_LIMIT = 15.0
+"""Seconds that what runs has to end, when the service is to."""
+_KILL_LIMIT = 5.0
+_JOIN_AGAIN = 2.0
+_CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """How a node is run.
+
+    Attributes:
+        address: Where it listens.
+        keypair: The key of the cluster; None: connections are not secured.
+        places: Where it keeps things.
+        limit: The most that it gives, unless its master says otherwise; None: what the machine has.
+        join: The master to ask for admission; None: the master knows of it.
+        advertise: Where others reach it; None: where it listens.
+    """
+
+    address: Address
+    keypair: Keypair | None
+    places: Places
+    limit: Amount | None = None
+    join: Address | None = None
+    advertise: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MasterOptions:
+    """How a master is run.
+
+    Attributes:
+        address: Where it listens.
+        nodes: What nodes.toml says.
+        keypair: The key of the cluster; None: connections are not secured.
+        places: Where its node keeps things, if it is one.
+        timeout: Seconds of silence after which somebody is lost.
+        wait: Seconds after which clients are taken though not all nodes have joined.
+    """
+
+    address: Address
+    nodes: tuple[NodeConfig, ...]
+    keypair: Keypair | None
+    places: Places
+    timeout: float
+    wait: float
+
+
+def default_places(limit: int = STORE_LIMIT) -> Places:
+    """Where things are kept, unless somebody says otherwise."""
+    cache = platformdirs.user_cache_dir("constellation", appauthor=False)
+    return Places(os.path.join(cache, "store"), limit, os.path.join(cache, "programs"))
+
+
+class _Process:
+    """A service's process: its loop, and the signals that end it."""
+
+    def __init__(self, keypair: Keypair | None) -> None:
+        system.become_subreaper()
+        system.raise_descriptor_limit()
+        for number in _CAUGHT:
+            signal.signal(number, signals.caught)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        self.loop = Loop()
+        self.stopping = False
+        self.node: Node | None = None
+        self._security = None if keypair is None else Curve(keypair)
+        self._wakeup = Wakeup()
+        self.loop.selector.register(self._wakeup.fileno(), selectors.EVENT_READ, self._signalled)
+
+    def _signalled(self, events: int) -> None:
+        for number in self._wakeup.take():
+            if number != signal.SIGCHLD:
+                self.stopping = True
+            elif self.node is not None:
+                self.node.reap()
+
+    def listen(self, address: Address) -> tuple[bytes, Router]:
+        key = os.urandom(16)
+        listener = listen_at(address)
+        endpoint = address.resolve()[0].endpoint
+        return key, Router(key, endpoint, listener, security=self._security)
+
+    def feed(self, router: Router, address: Address) -> Feed:
+        return Feed(router.context, address.with_port(0), self._security)
+
+    def run(self) -> None:
+        """Serve until a signal comes; then end what runs."""
+        self.loop.run(lambda: self.stopping)
+        node = self.node
+        if node is not None:
+            logger.info("stopping")
+            node.stop()
+            if not self.loop.run(lambda: node.idle, _STOP_LIMIT):
+                node.kill()
+                self.loop.run(lambda: node.idle, _KILL_LIMIT)
+
+
+def _prepare(places: Places) -> None:
+    os.makedirs(places.trees, mode=0o700, exist_ok=True)
+    sweep(places.trees)
+
+
+def run_node(options: NodeOptions) -> None:
+    """Be a node, until a signal comes.
+
+    Raises:
+        ListenError: It cannot listen there.
+    """
+    process = _Process(options.keypair)
+    _prepare(options.places)
+    key, router = process.listen(options.address)
+    node = process.node = Node(
+        process.loop, options.address, options.keypair, options.places, limit=options.limit
+    )
+    sessions = Sessions(process.loop, router, key, node)
+    logger.info("a node listens at %s", options.address)
+    if options.join is not None:
+        name = str(options.address if options.advertise is None else options.advertise)
+        _Joining(process.loop, sessions, node, options.join, name).ask()
+    process.run()
+    sessions.close()
+
+
+class _Joining:
+    """Asks a master to take a node in, whenever that has none."""
+
+    def __init__(
+        self, loop: Loop, sessions: Sessions, node: Node, master: Address, name: str
+    ) -> None:
+        self._loop = loop
+        self._sessions = sessions
+        self._node = node
+        self._endpoint = master.resolve()[0].endpoint
+        self._name = name
+
+    def ask(self) -> None:
+        """Ask, and look after a while whether that was of use."""
+        if not self._node.attached:
+            session = self._sessions.dial(self._endpoint)
+            session.send(messages.encode(messages.Join(self._name)))
+            session.close()
+        self._loop.after(_JOIN_AGAIN, self.ask)
+
+
+class _Rooms:
+    """Whom a session of the master's process is for: the master, but for those it opens itself."""
+
+    def __init__(self) -> None:
+        self.master: Master | None = None
+
+    def _owner(self) -> Owner:
+        assert self.master is not None
+        return self.master
+
+    def opened(self, session: Session) -> None:
+        """Somebody has connected."""
+        self._owner().opened(session)
+
+    def heard(self, session: Session, message: bytes) -> None:
+        """A message has come."""
+        self._owner().heard(session, message)
+
+    def ended(self, session: Session, reason: str | None) -> None:
+        """A session is over."""
+        self._owner().ended(session, reason)
+
+    def answer(self, request: bytes) -> bytes:
+        """A tool asks."""
+        assert self.master is not None
+        return self.master.answer(request)
+
+
+def run_master(options: MasterOptions) -> None:
+    """Be a master, and the node at the same address if there is one, until a signal comes.
+
+    Raises:
+        ListenError: It cannot listen there.
+    """
+    process = _Process(options.keypair)
+    _prepare(options.places)
+    key, router = process.listen(options.address)
+    rooms = _Rooms()
+    sessions = Sessions(
+        process.loop, router, key, rooms, answer=rooms.answer, timeout=options.timeout
+    )
+    own = _own_name(options.address, options.nodes)
+    if own is not None:
+        process.node = Node(process.loop, options.address, options.keypair, options.places)
+
+    def dial(name: str) -> Session:
+        if name == own and process.node is not None and rooms.master is not None:
+            return pair(process.loop, rooms.master, process.node, name)
+        return sessions.dial(Address.parse(name).resolve()[0].endpoint)
+
+    feed = process.feed(router, options.address)
+    rooms.master = Master(
+        process.loop,
+        options.address,
+        options.nodes,
+        feed,
+        dial,
+        timeout=options.timeout,
+        wait=options.wait,
+    )
+    logger.info(
+        "a master listens at %s, and publishes events at port %d", options.address, feed.port
+    )
+    process.run()
+    feed.close()
+    sessions.close()
+
+
+def _own_name(address: Address, nodes: Iterable[NodeConfig]) -> str | None:
+    """The name of the node that the master itself is; None: it is none."""
+    return next((str(node.reached_at) for node in nodes if node.fabric_addr == address), None)
