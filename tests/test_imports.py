@@ -129,6 +129,15 @@ def test_what_is_pure_does_not_touch_the_world(pure: str) -> None:
         assert not {name.split(".")[0] for name in imports(path)} & WORLD, path
 
 
+@pytest.mark.parametrize(
+    "path", [*modules("daemons"), *modules("constellation/control")], ids=lambda path: path.stem
+)
+def test_the_services_unpickle_nothing(path: Path) -> None:
+    loads = {"pickle", "_pickle", "cloudpickle", "marshal", "shelve", "dill"}
+    assert not {name.split(".")[0] for name in imports(path)} & loads
+    assert not [name for name in imports(path) if name.startswith("constellation.channel")]
+
+
 def test_the_table_has_no_cycle() -> None:
     left = {name: set(below) for name, below in ALLOWED.items()}
     while ready := [name for name, below in left.items() if not below]:

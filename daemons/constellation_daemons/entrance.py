@@ -73,7 +73,7 @@ class Listener:
     """A socket that listens.
 
     Attributes:
-        socket: It belongs to the service, which closes it before the entrance.
+        socket: For the service's own thread. The entrance closes it.
         addresses: Where it listens: several where a host name stands for several.
     """
 
@@ -162,8 +162,7 @@ class Entrance:
             addresses = bind(made, address, keypair=self._keypair, zap=self.zap, ports=ports)
         except BaseException:
             self._watches.remove(watch)
-            _close(watch)
-            made.close()
+            _close(watch, 0.0)
             raise
         logger.info("listening at %s", ", ".join(map(str, addresses)))
         return Listener(made, addresses)
@@ -197,10 +196,14 @@ class Entrance:
                 self._more = True  # for the next time, which the deadline says is now
         self._say(self._strangers.told(now))
 
-    def close(self) -> None:
-        """End. The listeners are closed before."""
+    def close(self, *, linger: float = 0.0) -> None:
+        """End, and close the listeners.
+
+        Args:
+            linger: Seconds, at most, that their last messages may take to leave.
+        """
         for watch in self._watches:
-            _close(watch)
+            _close(watch, linger)
         self._watches.clear()
         if self.zap is not None:
             self.zap.close()
@@ -241,10 +244,14 @@ class Entrance:
             self._tell(line)
 
 
-def _close(watch: _Watch) -> None:
-    if not watch.listener.closed:
-        watch.listener.disable_monitor()
+def _close(watch: _Watch, linger: float) -> None:
+    # libzmq waits for room in the monitor, with a lock held that the next call needs, and for a
+    # monitor that was closed it waits without end. So first comes room, then the end of telling.
+    while int(watch.monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        watch.monitor.recv_multipart(zmq.NOBLOCK)
+    watch.listener.disable_monitor()
     watch.monitor.close(0)
+    watch.listener.close(int(linger * 1000))
 
 
 def _peer(fd: int) -> str:

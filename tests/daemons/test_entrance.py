@@ -27,11 +27,9 @@ class Service:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.lines: list[str] = []
         self.entrance = Entrance(self.context, keypair, tell=self.lines.append)
-        self.sockets: list[zmq.Socket[bytes]] = []
 
     def open(self, kind: int = zmq.ROUTER, **options: int) -> tuple[zmq.Socket[bytes], Address]:
         listener = self.entrance.open(kind, HERE, **options)
-        self.sockets.append(listener.socket)
         return listener.socket, listener.address
 
     def run(self, until: Callable[[], bool], patience: float = PATIENCE) -> bool:
@@ -44,8 +42,6 @@ class Service:
         return True
 
     def close(self) -> None:
-        for each in self.sockets:
-            each.close(0)
         self.entrance.close()
         self.context.term()
 
@@ -193,10 +189,39 @@ def test_more_strangers_than_fit_into_a_batch(
         service.entrance.serve()
         rounds += 1
     assert rounds >= 8
-    service.sockets.pop().close(0)
     service.entrance.close()
     assert len(service.lines) == 2
     assert service.lines[1].startswith("turned away 19 more in ")
+
+
+def test_it_ends_also_where_nobody_has_looked_for_long(service: Service) -> None:
+    _, address = service.open()
+    for _ in range(1500):
+        with sockets.create_connection((address.host, address.port)) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            stranger.settimeout(0.5)
+            try:
+                while stranger.recv(1000):
+                    pass
+            except TimeoutError:
+                break  # libzmq waits until somebody looks
+            except ConnectionError:
+                continue
+    else:
+        pytest.fail("libzmq waits for nobody")
+
+
+def test_last_messages_leave(service: Service, client: Client) -> None:
+    router, address = service.open()
+    client.connect(address.endpoint, CLUSTER.public, CLUSTER).send(b"hello")
+    assert service.run(lambda: bool(router.poll(0)))
+    route, _ = router.recv_multipart()
+    for number in range(100):
+        router.send_multipart([route, bytes(100_000), str(number).encode()])
+    service.entrance.close(linger=PATIENCE)
+    for number in range(100):
+        assert client.socket.poll(PATIENCE * 1000)
+        assert client.socket.recv_multipart()[1] == str(number).encode()
 
 
 def test_few_descriptors_are_told_of(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +249,6 @@ def test_a_range_of_ports(service: Service) -> None:
     _, taken = service.open()
     ports = PortRange(taken.port, min(taken.port + 20, 65535))
     listener = service.entrance.open(zmq.PUB, HERE, ports=ports)
-    service.sockets.append(listener.socket)
     assert listener.address.port in ports
     assert listener.address != taken
 
