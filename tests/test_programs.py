@@ -9,6 +9,9 @@ Every line that begins with `# case:` is one, a JSON object of
 - `exit`: how the initial process ends, and `code`: what the command exits with (default: 0);
 - `fresh`: whether it is run again with processes that start fresh, for which all is the same, but
   takes far longer.
+- `native`: whether it is not run deployed, since what it is about is different there.
+
+Each is run natively, and by way of a bridge and an agent.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import local_bridge
 import programs
 import pytest
 
@@ -33,10 +38,17 @@ def cases() -> list[Any]:
         for index, line in enumerate(lines):
             case = json.loads(line[7:])
             found += [
-                pytest.param(path, case, way, id=f"{path.stem}-{index}-{way}")
-                for way in (("fork", "fresh") if case.get("fresh") else ("fork",))
+                pytest.param(path, case, way, id=f"{path.stem}-{index}-{way}") for way in ways(case)
             ]
     return found
+
+
+def ways(case: dict[str, Any]) -> Iterator[str]:
+    yield "fork"
+    if case.get("fresh"):
+        yield "fresh"
+    if not case.get("native"):
+        yield "deployed"
 
 
 def check(written: bytes, expected: str | dict[str, Any]) -> None:
@@ -62,13 +74,22 @@ def check_node(node: programs.Node, case: dict[str, Any]) -> None:
         check_node(child, expected)
 
 
+@pytest.fixture(scope="module")
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_bridge.LocalBridge]:
+    with local_bridge.bridge(tmp_path_factory.mktemp("bridge")) as bridge:
+        yield bridge
+
+
 @pytest.mark.parametrize(("path", "case", "way"), cases())
-def test_program(path: Path, case: dict[str, Any], way: str) -> None:
-    done = programs.run(
-        path,
-        *case.get("args", ()),
-        stdin=case.get("stdin", "").encode(),
-        **{"CONSTELLATION_START": way, **case.get("env", {})},
-    )
+def test_program(
+    path: Path, case: dict[str, Any], way: str, bridge: local_bridge.LocalBridge
+) -> None:
+    arguments = (path, *case.get("args", ()))
+    stdin, environ = case.get("stdin", "").encode(), case.get("env", {})
+    if way == "deployed":
+        done = bridge.run(*arguments, stdin=stdin, **environ)
+        bridge.settle()
+    else:
+        done = programs.run(*arguments, stdin=stdin, **{"CONSTELLATION_START": way, **environ})
     assert done.code == case.get("code", 0), done.err.decode()
     check_node(done.tree, case)

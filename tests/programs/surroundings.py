@@ -1,5 +1,5 @@
 # case: {"args": ["--level", "3", "x"], "env": {"VARIABLE": "v\u00e4lue"}, "out": "equal\n", "exit": 0, "children": [{"exit": 0, "children": [{"exit": 0}]}]}
-# case: {"args": ["--level", "3", "--change"], "env": {"VARIABLE": "v\u00e4lue"}, "out": "equal\n", "exit": 0, "children": [{"exit": 0, "children": [{"exit": 0}]}], "fresh": true}
+# case: {"args": ["--level", "3", "--change"], "env": {"VARIABLE": "v\u00e4lue"}, "out": "equal\n", "exit": 0, "children": [{"exit": 0, "children": [{"exit": 0}]}], "fresh": true, "native": true}
 """Parent, child and grandchild have the same surroundings; argparse runs at the top of the script."""
 
 import argparse
