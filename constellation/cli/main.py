@@ -14,7 +14,10 @@ __all__ = ["constellation", "main"]
 #: Imported when they are used: no command waits for what only others need.
 _COMMANDS: Final = {
     "deploy": "constellation.cli.deploy:deploy",
+    "events": "constellation.cli.events:events",
     "keygen": "constellation.cli.keygen:keygen",
+    "kill": "constellation.cli.kill:kill",
+    "status": "constellation.cli.status:status",
 }
 
 

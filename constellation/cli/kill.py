@@ -1,0 +1,47 @@
+"""``constellation kill``: end a program of a cluster."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from constellation.address import Address
+from constellation.cli.commands import Command
+from constellation.cli.master import address_argument, query
+from constellation.cli.options import (
+    KeyOptions,
+    format_option,
+    key_options,
+    verbose_option,
+    version_option,
+)
+from constellation.control.cluster import AskKill, Done
+from constellation.settings import Format
+
+__all__ = ["kill"]
+
+
+@click.command(cls=Command)
+@address_argument
+@click.argument("target", metavar="PROGRAM")
+@format_option
+@key_options
+@verbose_option()
+@version_option
+def kill(
+    address: Address,
+    target: str,
+    format: Format,  # noqa: A002
+    key_options: KeyOptions,
+) -> None:
+    """End a program: kill all of its processes.
+
+    HOST:PORT is where the master listens. PROGRAM is the beginning of its name, as `constellation
+    status` shows it.
+    """
+    done = query(address, key_options, AskKill(target))
+    assert isinstance(done, Done)
+    if format is Format.JSON:
+        click.echo(msgspec.json.encode({"done": done.text}).decode())
+    else:
+        click.echo(done.text)

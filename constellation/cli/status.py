@@ -1,0 +1,98 @@
+"""``constellation status``: how a cluster stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from constellation.address import Address
+from constellation.cli.commands import Command
+from constellation.cli.master import address_argument, query
+from constellation.cli.options import (
+    KeyOptions,
+    format_option,
+    key_options,
+    verbose_option,
+    version_option,
+)
+from constellation.control.cluster import AskStatus, NodeState, Status
+from constellation.settings import Format
+from constellation.units import Mem
+
+__all__ = ["status"]
+
+_BILLION = 10**9
+
+
+@click.command(cls=Command)
+@address_argument
+@format_option
+@key_options
+@verbose_option()
+@version_option
+def status(
+    address: Address,
+    format: Format,  # noqa: A002
+    key_options: KeyOptions,
+) -> None:
+    """Show the nodes, the programs, and what waits for room.
+
+    HOST:PORT is where the master listens.
+    """
+    found = query(address, key_options, AskStatus())
+    assert isinstance(found, Status)
+    if format is Format.JSON:
+        click.echo(msgspec.json.encode(as_json(found)).decode())
+    else:
+        _show(found)
+
+
+def as_json(found: Status) -> dict[str, Any]:
+    """A status as a JSON object."""
+    return {
+        "version": found.version,
+        "sequence": found.sequence,
+        "nodes": [_fields(node) for node in found.nodes],
+        "programs": [_fields(program) for program in found.programs],
+        "waiting": [_fields(size) for size in found.waiting],
+    }
+
+
+def _fields(message: msgspec.Struct) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(message)
+    for name in ("cpu", "used_cpu"):
+        if name in fields:
+            fields[name] /= _BILLION
+    return fields
+
+
+def _show(found: Status) -> None:
+    console = Console(highlight=False)
+    nodes = Table("node", "state", "memory", "cores", "processes", "heard of", box=None)
+    for node in found.nodes:
+        nodes.add_row(*_node_row(node))
+    console.print(nodes)
+    if found.programs:
+        programs = Table("program", "bridge", "waiting", box=None)
+        for each in found.programs:
+            programs.add_row(
+                each.program[:7], each.bridge.removeprefix("tcp://"), str(each.waiting)
+            )
+        console.print()
+        console.print(programs)
+    for size in found.waiting:
+        need = f"{Mem(size.mem)} and {size.cpu / _BILLION:g} cores"
+        console.print(f"{size.count} of {need} for {size.seconds:.0f} s: {size.reason}")
+
+
+def _node_row(node: NodeState) -> list[str]:
+    memory = cores = "-"
+    if node.state != "absent":
+        memory = f"{Mem(max(node.used_mem, 0))} of {Mem(node.mem)}"
+        cores = f"{node.used_cpu / _BILLION:g} of {node.cpu / _BILLION:g}"
+    silent = "-" if node.silent is None else f"{node.silent:.1f} s ago"
+    return [node.node, node.state, memory, cores, str(node.processes), silent]

@@ -1,0 +1,388 @@
+"""The services of a cluster together, on loopback, as users start them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cluster as clusters
+import programs
+import pytest
+from cluster import Cluster, Size
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def write(directory: Path, text: str, name: str = "program.py") -> Path:
+    path = directory / name
+    path.write_text("from constellation import *\n" + textwrap.dedent(text))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """For tests that leave the cluster as it was."""
+    with clusters.cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(shared: Cluster) -> Iterator[Cluster]:
+    yield shared
+    shared.settle()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Cluster]:
+    """For tests that kill parts of it."""
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    with clusters.cluster(directory, timeout=2.0) as made:
+        yield made
+
+
+# -- programs -------------------------------------------------------------------------------------
+
+
+def test_the_example_of_the_readme(cluster: Cluster) -> None:
+    done = cluster.run(ROOT / "examples" / "fibonacci.py", "7", form="human")
+    assert done.code == 0, done.err.decode()
+    assert done.out == b"13\n"
+
+
+def test_processes_go_where_there_is_room(cluster: Cluster, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        LARGE = Resources(mem="400 MiB", cpu=0.3)
+
+        def child(parent):
+            Sender(parent).send(pid().endpoint).block()
+            Receiver(parent).recv().block()
+
+        def main():
+            init(LARGE)
+            children = [spawn(child, resources=LARGE).block() for _ in range(6)]
+            ends = [Receiver(each).recv().block() for each in children]
+            hosts = sorted(end.rpartition(":")[0] for end in [pid().endpoint, *ends])
+            print(*(hosts.count(host) for host in sorted(set(hosts))))
+            for each in children:
+                Sender(each).send(None).block()
+
+        main()
+        """,
+    )
+    done = cluster.run(path)
+    tree = programs.tree_of(done.events)
+    # 7 of 400 MiB: four in 2 GiB, two in 1 GiB, one in 512 MiB.
+    assert tree.out == b"4 2 1\n"
+    assert done.code == 0
+
+
+def test_arrays_and_closures_go_between_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("def double(value): return value * 2\n")
+    path = write(
+        tmp_path,
+        """
+        import numpy as np
+        BIG = Resources(mem="900 MiB", cpu=0.5)
+
+        def main():
+            init(BIG)
+            added = 5
+            array = np.arange(1 << 18, dtype=float)
+
+            def child(parent):
+                import helper
+                Sender(parent).send((pid().endpoint, helper.double(array) + added)).block()
+
+            others = [spawn(child, resources=BIG).block() for _ in range(2)]
+            hosts = {pid().endpoint.rpartition(":")[0]}
+            for other in others:
+                end, value = Receiver(other).recv().block()
+                assert (value == array * 2 + added).all()
+                hosts.add(end.rpartition(":")[0])
+            print(len(hosts))
+
+        main()
+        """,
+    )
+    done = cluster.run(path)
+    assert programs.tree_of(done.events).out == b"2\n", done.err
+
+
+def test_what_no_node_can_hold_is_refused_at_once(cluster: Cluster, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        def main():
+            init()
+            try:
+                spawn(print, resources=Resources(mem="5 GiB")).block()
+            except NoCapacity as error:
+                print(error)
+            try:
+                spawn(print, resources=Resources(mem="1900 MiB", cpu=0.1)).block(0.2)
+            except (TimeoutError, NoCapacity) as error:
+                print(type(error).__name__)
+
+        main()
+        """,
+    )
+    done = cluster.run(path)
+    out = programs.tree_of(done.events).out.decode()
+    assert "5 GiB" in out
+    assert cluster.master in out, "the largest node is named"
+
+
+def test_a_request_waits_until_there_is_room(cluster: Cluster, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        import time
+        HALF = Resources(mem="1500 MiB", cpu=0.1)
+
+        def first(parent):
+            Receiver(parent).recv().block()
+
+        def second(parent):
+            Sender(parent).send("served").block()
+
+        def main():
+            init()
+            one = spawn(first, resources=HALF).block()
+            try:
+                try_spawn(second, resources=HALF).block()
+            except NoCapacity:
+                print("no room now")
+            try:
+                spawn(second, resources=HALF).block(0.3)
+            except TimeoutError:
+                print("waited")
+            Sender(one).send("go").block()
+            print(Receiver(spawn(second, resources=HALF).block()).recv().block())
+
+        main()
+        """,
+    )
+    done = cluster.run(path)
+    tree = programs.tree_of(done.events)
+    assert tree.out == b"no room now\nwaited\nserved\n"
+    assert len(tree.children) == 2
+    assert done.code == 0
+
+
+def test_two_programs_at_once_never_mix(cluster: Cluster, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        import sys
+        SMALL = Resources(mem="20 MiB", cpu=0.01)
+
+        def child(parent, tag):
+            for number in range(200):
+                print(tag, number)
+                print(tag, number, file=sys.stderr)
+
+        def main():
+            init(SMALL)
+            for _ in range(3):
+                spawn(child, sys.argv[1], resources=SMALL).block()
+
+        main()
+        """,
+    )
+    with cluster.start(path, "one") as one, cluster.start(path, "two") as two:
+        for running, tag in ((one, "one"), (two, "two")):
+            assert running.wait() == 0
+            tree = running.tree
+            expected = "".join(f"{tag} {number}\n" for number in range(200)).encode()
+            assert [(child.out, child.err) for child in tree.children] == [(expected, expected)] * 3
+
+
+# -- tools ----------------------------------------------------------------------------------------
+
+SLEEPY = """
+    import time
+    SMALL = Resources(mem="100 MiB", cpu=0.1)
+
+    def child(parent):
+        print("up")
+        time.sleep(600)
+
+    def main():
+        init(SMALL)
+        for _ in range(int(__import__("sys").argv[1])):
+            spawn(child, resources=SMALL).block()
+        print("all up")
+        time.sleep(600)
+
+    main()
+"""
+
+
+def test_status_and_kill(cluster: Cluster, tmp_path: Path) -> None:
+    path = write(tmp_path, SLEEPY)
+    with cluster.start(path, "3") as running:
+        running.until(lambda: any(e.get("data") == "all up\n" for e in running.events))
+        status = cluster.json("status")
+        (program,) = status["programs"]
+        assert sum(node["processes"] for node in status["nodes"]) == 4
+        assert sum(node["used_mem"] for node in status["nodes"]) == 4 * (100 << 20)
+        human = cluster.tool("status").stdout
+        assert program["program"][:7] in human
+        assert cluster.master in human
+        done = cluster.tool("kill", program["program"][:10])
+        assert done.returncode == 0, done.stderr
+        assert running.wait() == 137
+    tree = running.tree
+    assert {node.end for node in tree.all()} == {"SIGKILL"}
+    causes = {node.status["cause"] for node in tree.all() if node.status is not None}
+    assert causes == {"killed by a user of the cluster"}
+    assert cluster.tool("kill", "ffff").returncode == 1
+
+
+# -- death ----------------------------------------------------------------------------------------
+
+
+def all_up(running: programs.Running) -> None:
+    running.until(lambda: any(e.get("data") == "all up\n" for e in running.events))
+
+
+def test_a_node_that_is_killed_is_lost_and_may_come_back(own: Cluster, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        BIG = Resources(mem="900 MiB", cpu=0.4)
+
+        def child(parent):
+            Sender(parent).send(pid().endpoint).block()
+            Receiver(parent).recv().block()
+
+        def main():
+            init(BIG)
+            child_pid = spawn(child, resources=BIG).block()
+            receiver = Receiver(child_pid)
+            print(receiver.recv().block(), flush=True)
+            try:
+                receiver.recv().block()
+            except ProcessExited as error:
+                print(error.status.lost)
+
+        main()
+        """,
+    )
+    with own.start(path) as running:
+        running.until(lambda: any("tcp://" in e.get("data", "") for e in running.events))
+        (line,) = [e["data"] for e in running.events if "tcp://" in e.get("data", "")]
+        initial = next(e for e in running.events if e["event"] == "spawn")
+        host = line.removeprefix("tcp://").rpartition(":")[0]
+        victim = f"{host}:9999"
+        if victim == own.master:
+            pytest.fail(f"the child should be on another node than the largest: {line}")
+        own.kill(victim)
+        running.wait()
+    tree = running.tree
+    assert tree.pid == initial["pid"]
+    assert f"node {victim}" in tree.out.decode()
+    (child,) = tree.children
+    assert child.end.startswith(f"lost: node {victim}")
+    own.wait_for(lambda: own.states()[victim] == "lost")
+    own.start_node(int(host.rpartition(".")[2]))
+    own.wait_until_joined()
+    assert own.run(ROOT / "examples" / "fibonacci.py", "3").code == 0
+    own.settle()
+
+
+def test_a_master_that_is_killed_and_started_again(own: Cluster) -> None:
+    """Its node goes with it, and the bridge there; the other nodes stay, and are told of it."""
+    own.kill(own.master)
+    own.start_master()
+    own.wait_until_joined()
+    assert own.run(ROOT / "examples" / "fibonacci.py", "5").code == 0
+    own.settle()
+
+
+def test_a_bridge_that_is_killed_takes_its_programs_along(own: Cluster, tmp_path: Path) -> None:
+    path = write(tmp_path, SLEEPY)
+    with own.start(path, "5") as running:
+        all_up(running)
+        os.kill(own.bridge_process(), signal.SIGKILL)
+        assert running.wait() == 101
+    own.settle()
+    assert own.run(ROOT / "examples" / "fibonacci.py", "3").code == 0
+
+
+def test_a_client_that_is_killed_takes_its_program_along(own: Cluster, tmp_path: Path) -> None:
+    path = write(tmp_path, SLEEPY)
+    with own.start(path, "5") as running:
+        all_up(running)
+        running.process.kill()
+        own.settle()
+
+
+def test_ctrl_c_ends_a_program_everywhere(own: Cluster, tmp_path: Path) -> None:
+    path = write(tmp_path, SLEEPY)
+    with own.start(path, "5") as running:
+        all_up(running)
+        running.process.send_signal(signal.SIGINT)
+        running.process.send_signal(signal.SIGINT)
+        assert running.wait() == 130
+    own.settle()
+
+
+def test_a_node_that_stops_in_order(own: Cluster, tmp_path: Path) -> None:
+    path = write(tmp_path, SLEEPY)
+    with own.start(path, "5") as running:
+        all_up(running)
+        name = own.node(2)
+        start = time.monotonic()
+        assert own.kill(name, signal.SIGTERM) == 0
+        assert time.monotonic() - start < 15
+        running.process.send_signal(signal.SIGINT)
+        running.process.send_signal(signal.SIGINT)
+        running.wait()
+    own.wait_for(lambda: own.states()[name] in ("lost", "absent"))
+
+
+# -- joining --------------------------------------------------------------------------------------
+
+
+def test_a_node_joins_a_running_cluster(own: Cluster) -> None:
+    own.start_node(9, "--join", own.master, "--mem", "300 MiB", "--cpu", "0.25")
+    own.wait_until_joined(4)
+    (node,) = [node for node in own.status().nodes if node.node == own.node(9)]
+    assert (node.mem, node.cpu) == (300 << 20, 250_000_000)
+
+
+def test_programs_wait_for_nodes_that_come_later(tmp_path: Path) -> None:
+    """A cluster of one node, whose second comes when a program already waits for it."""
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    path = write(
+        tmp_path,
+        """
+        def child(parent):
+            Sender(parent).send("served").block()
+
+        def main():
+            init(Resources(mem="90 MiB", cpu=0.1))
+            print("up", flush=True)
+            print(Receiver(spawn(child).block()).recv().block())
+
+        main()
+        """,
+    )
+    with clusters.cluster(directory, sizes=(Size("100 MiB", 0.5),)) as own:
+        own.start_node(2, "--join", own.master, "--mem", "50 MiB", "--cpu", "0.25")
+        own.wait_until_joined(2)
+        with own.start(path) as running:
+            running.until(lambda: any(e.get("data") == "up\n" for e in running.events))
+            own.wait_for(lambda: bool(own.status().waiting))
+            own.start_node(3, "--join", own.master, "--mem", "150 MiB", "--cpu", "0.25")
+            assert running.wait() == 0
+        assert running.tree.out == b"up\nserved\n"
