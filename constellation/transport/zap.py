@@ -113,6 +113,7 @@ class Zap:
     def close(self) -> None:
         """End, after the listeners have: nobody is asked any more about who comes then."""
         if not self._socket.closed:
+            self._socket.unbind(ENDPOINT)  # at once, and not when libzmq comes to close it
             self._socket.close()
             self._say(self._strangers.last(time.monotonic()))
 
