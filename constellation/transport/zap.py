@@ -113,8 +113,7 @@ class Zap:
     def close(self) -> None:
         """End, after the listeners have: nobody is asked any more about who comes then."""
         if not self._socket.closed:
-            # A socket is closed by a thread of libzmq's, in its own time.
-            self._socket.unbind(ENDPOINT)
+            self._socket.unbind(ENDPOINT)  # at once, and not when libzmq comes to close it
             self._socket.close()
             self._say(self._strangers.last(time.monotonic()))
 

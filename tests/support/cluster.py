@@ -120,9 +120,7 @@ class Cluster:
             if number == 1:
                 lines.append(f'bridge_bind = "{self.bridge}"')
         config.write_text("\n".join(lines))
-        self._start(
-            self.master, "master", "--timeout", str(self.timeout), self.master, str(config)
-        )
+        self._start(self.master, "master", "--timeout", str(self.timeout), self.master, str(config))
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """End a service. Gives its exit code."""
