@@ -146,6 +146,7 @@ class Inventory:
     contexts: set[zmq.Context] = field(
         default_factory=lambda: {context for context in contexts if not context.closed}
     )
+    marked: set[int] = field(default_factory=set)  # with this run's mark, where it has children
     # Grows with each child that is reaped; only then can a grandchild be on its own.
     reaped: int = field(
         default_factory=lambda: resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
@@ -167,7 +168,7 @@ class Inventory:
         leaks += [f"ZeroMQ context {context!r}" for context in self.contexts - before.contexts]
         leaks += [f"runtime directory {path}" for path in self.directories - before.directories]
         if self.children or self.reaped != before.reaped:
-            ours = _marked(session.directory) - before.children - session.blamed
+            ours = _marked(session.directory) - before.children - before.marked - session.blamed
             leaks += [f"process {_described(pid)}" for pid in ours]
         return leaks
 
@@ -238,6 +239,8 @@ def _described(pid: int) -> str:
 def _nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     session = request.config.stash[session_key]
     before = Inventory()
+    if before.children:
+        before.marked = _marked(session.directory)
     yield
     leaks = Inventory().leaks(before, session)
     if leaks:

@@ -18,6 +18,11 @@ ended      it is forgotten; what comes for it is
            dropped
 =========  ===========================================  ===========================================
 
+Whoever opens a session makes up a name for it, which HELLO carries in both directions. So neither
+takes what is left of one session for the next one, with the same two services at its ends: who
+opened it takes nothing until the name has come back, and who listens ends one session when the
+same peer begins another.
+
 A peer that says BYE has closed its end: the session is ended, and told as closed, when everything
 it sent has been given over.
 
@@ -85,9 +90,13 @@ class Session:
         patient: Whether the peer may be silent for as long as it likes: it has said so.
     """
 
-    def __init__(self, sessions: Sessions, key: bytes, endpoint: str, link: Link) -> None:
+    def __init__(
+        self, sessions: Sessions, key: bytes, endpoint: str, link: Link, identity: str
+    ) -> None:
         self._sessions = sessions
         self.key = key
+        self._identity = identity
+        self._agreed = False  # the peer speaks of this very session
         self.name = endpoint.removeprefix("tcp://") or key.hex()[:7]
         self.open = True
         self.patient = False
@@ -97,6 +106,7 @@ class Session:
         self._route: bytes | None = None
         self._routes: set[bytes] = set()
         self._known = False  # it has answered
+        self._peer: bytes | None = None  # who it is, as it says
         self._told = False  # its owner knows of it
         self._left = False
         self._heard_at = self._sent_at = monotonic()
@@ -159,7 +169,7 @@ class Sessions:
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._sessions: dict[bytes, Session] = {}  # by the peer's key
-        self._past: dict[bytes, None] = {}  # keys of sessions that have ended, the oldest first
+        self._past: dict[str, None] = {}  # names of sessions that have ended, the oldest first
         self._watches_monitor = False
         self._closed = False
         loop.watch(router.fd, router.readable, self._ready)
@@ -174,7 +184,7 @@ class Sessions:
             endpoint: As ZeroMQ writes it.
         """
         # The key is that of the route: who is there is known when it answers.
-        session = self._add(os.urandom(16), endpoint)
+        session = self._add(os.urandom(16), endpoint, os.urandom(16).hex())
         session._told = True
         self._dial(session)
         self._transmit(session)
@@ -217,10 +227,9 @@ class Sessions:
         session = self._sessions.get(key)
         try:
             frame = decode(message[1:])
+            session = self._concerned(session, key, frame)
             if session is None:
-                session = self._meet(key, frame)
-                if session is None:
-                    return
+                return
             now = session._heard_at = monotonic()
             session._known = True
             if route not in session._routes:
@@ -244,14 +253,25 @@ class Sessions:
         self._router.gate.serve()
         return False
 
-    def _meet(self, key: bytes, frame: Frame) -> Session | None:
+    def _concerned(self, session: Session | None, key: bytes, frame: Frame) -> Session | None:
+        """The session that a frame is of; None: one that is over."""
         if type(frame) is not Hello:
-            return None  # the rest of one that has ended
+            return session if session is not None and session._agreed else None
+        if session is not None and session._identity == frame.endpoint:
+            session._agreed = True
+            return session
+        if session is not None and session._endpoint:
+            session._agreed = False  # what the peer says is of one that this end has given up
+            return None
         if frame.key != key:
             raise WireError(f"{frame} on the route of another")
-        if key in self._past:
+        if frame.endpoint in self._past:
             return None  # it has not heard yet that its session is over
-        return self._add(key, frame.endpoint)
+        if session is not None:
+            self._end(session, f"{session.name} has begun another session")
+        session = self._add(key, "", frame.endpoint)
+        session._agreed = True
+        return session
 
     def _handle(self, session: Session) -> None:
         for event in session._link.events():
@@ -262,15 +282,20 @@ class Sessions:
                     stream.consumed(weight)
                     for part in parts:
                         self._owner.heard(session, bytes(part))
-                case wire_events.Greeted(version=version):
-                    self._greeted(session, version)
+                case wire_events.Greeted(version=version, key=key):
+                    self._greeted(session, version, key)
                 case wire_events.Left():
                     session._left = True
                     self._end(session, None)
                 case _:
                     pass
 
-    def _greeted(self, session: Session, version: int) -> None:
+    def _greeted(self, session: Session, version: int, key: bytes) -> None:
+        if session._peer is not None and session._peer != key:
+            # It knows nothing of what was said to the one before it.
+            self._end(session, f"{session.name} has been started again")
+            return
+        session._peer = key
         if version != VERSION:
             self._end(
                 session,
@@ -358,16 +383,16 @@ class Sessions:
 
     # -- the beginning and the end
 
-    def _add(self, key: bytes, endpoint: str) -> Session:
-        link = Link(self._key, "", window=_WINDOW, fragment=_FRAGMENT)
+    def _add(self, key: bytes, endpoint: str, identity: str) -> Session:
+        link = Link(self._key, identity, window=_WINDOW, fragment=_FRAGMENT)
         link.outbound("").open("", "raw")
-        session = self._sessions[key] = Session(self, key, endpoint, link)
+        session = self._sessions[key] = Session(self, key, endpoint, link, identity)
         return session
 
     def _end(self, session: Session, reason: str | None) -> None:
         del self._sessions[session.key]
         was_open, session.open = session.open, False
-        self._past[session.key] = None
+        self._past[session._identity] = None
         if len(self._past) > _REMEMBERED:
             del self._past[next(iter(self._past))]
         if session._left:

@@ -170,13 +170,15 @@ class _Joining:
         self._node = node
         self._endpoint = master.resolve()[0].endpoint
         self._name = name
+        self._asking: Session | None = None
 
     def ask(self) -> None:
         """Ask, and look after a while whether that was of use."""
-        if not self._node.attached:
-            session = self._sessions.dial(self._endpoint)
-            session.send(messages.encode(messages.Join(self._name)))
-            session.close()
+        asking = self._asking in list(self._sessions)
+        if not (self._node.attached or asking):
+            self._asking = self._sessions.dial(self._endpoint)
+            self._asking.send(messages.encode(messages.Join(self._name)))
+            self._asking.close()
         self._loop.after(_JOIN_AGAIN, self.ask)
 
 

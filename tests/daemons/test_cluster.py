@@ -253,48 +253,76 @@ def all_up(running: programs.Running) -> None:
     running.until(lambda: any(e.get("data") == "all up\n" for e in running.events))
 
 
-def test_a_node_that_is_killed_is_lost_and_may_come_back(own: Cluster, tmp_path: Path) -> None:
-    path = write(
-        tmp_path,
-        """
+WATCHED = """
         BIG = Resources(mem="900 MiB", cpu=0.4)
 
         def child(parent):
-            Sender(parent).send(pid().endpoint).block()
+            sender = Sender(parent)
+            sender.send(pid().endpoint).block()
             Receiver(parent).recv().block()
 
         def main():
-            init(BIG)
+            init(Resources(mem="1500 MiB", cpu=0.4))  # which only the master's node has
             child_pid = spawn(child, resources=BIG).block()
             receiver = Receiver(child_pid)
             print(receiver.recv().block(), flush=True)
             try:
                 receiver.recv().block()
             except ProcessExited as error:
-                print(error.status.lost)
+                print(error.status.lost or error.status.cause)
 
         main()
-        """,
-    )
+"""
+
+
+def test_a_node_that_is_killed_is_lost_and_may_come_back(own: Cluster, tmp_path: Path) -> None:
+    path = write(tmp_path, WATCHED)
     with own.start(path) as running:
         running.until(lambda: any("tcp://" in e.get("data", "") for e in running.events))
         (line,) = [e["data"] for e in running.events if "tcp://" in e.get("data", "")]
         initial = next(e for e in running.events if e["event"] == "spawn")
         host = line.removeprefix("tcp://").rpartition(":")[0]
         victim = f"{host}:9999"
-        if victim == own.master:
-            pytest.fail(f"the child should be on another node than the largest: {line}")
+        assert victim == own.node(2)
         own.kill(victim)
         running.wait()
     tree = running.tree
     assert tree.pid == initial["pid"]
-    assert f"node {victim}" in tree.out.decode()
+    assert f"node {victim} was killed" in tree.out.decode()
     (child,) = tree.children
-    assert child.end.startswith(f"lost: node {victim}")
+    assert child.status is not None
+    assert child.end == "SIGKILL"
+    assert child.status["cause"] == f"node {victim} was killed"
     own.wait_for(lambda: own.states()[victim] == "lost")
     own.start_node(int(host.rpartition(".")[2]))
     own.wait_until_joined()
     assert own.run(ROOT / "examples" / "fibonacci.py", "3").code == 0
+    own.settle()
+
+
+def test_a_machine_that_is_silent_is_lost_and_ends_what_it_ran(
+    own: Cluster, tmp_path: Path
+) -> None:
+    """It was not heard of for a while, and then goes on as if nothing had happened."""
+    path = write(tmp_path, WATCHED)
+    with own.start(path) as running:
+        running.until(lambda: any("tcp://" in e.get("data", "") for e in running.events))
+        victim = own.node(2)
+        node = own.running[victim].pid
+        stopped = [node, *programs.descendants_of(node)]
+        for each in stopped:
+            os.kill(each, signal.SIGSTOP)
+        start = time.monotonic()
+        running.wait()
+        assert time.monotonic() - start < own.timeout + 3
+        own.wait_for(lambda: own.states()[victim] == "lost")
+        for each in reversed(stopped):
+            os.kill(each, signal.SIGCONT)
+    tree = running.tree
+    assert f"node {victim}" in tree.out.decode()
+    (child,) = tree.children
+    assert child.end.startswith(f"lost: node {victim}")
+    own.wait_until_joined()
     own.settle()
 
 

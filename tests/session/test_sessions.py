@@ -222,3 +222,45 @@ def test_many_peers_at_once(loop: Loop, make: Make) -> None:
     assert loop.run(lambda: all(len(each.messages) == 50 for each in clients), LIMIT)
     for number, client in enumerate(clients):
         assert client.messages == [b"%d %d" % (number, index) for index in range(50)]
+
+
+def test_a_peer_that_is_started_again_is_another(loop: Loop, make: Make) -> None:
+    """At the same port: libzmq connects to it as if nothing had happened."""
+    server, client = make(listens=True), make()
+    with TcpProxy(server.port) as proxy:
+        session = client.dial(proxy.port)
+        session.send(b"one")
+        assert loop.run(lambda: session.unreceived == 0, LIMIT)
+        other = make(listens=True)
+        proxy.retarget(other.port)
+        proxy.cut()
+        session.send(b"two")
+        assert loop.run(lambda: bool(client.ends), LIMIT)
+    assert client.ends == [f"127.0.0.1:{proxy.port} has been started again"]
+    assert other.messages == []
+
+
+def test_the_next_session_of_two_services_is_another(loop: Loop, make: Make) -> None:
+    """One end has given the first one up, and the other has not noticed."""
+    server, client = make(listens=True), make(timeout=1.0)
+    with TcpProxy(server.port) as proxy:
+        first = client.dial(proxy.port)
+        for message in numbered(5):
+            first.send(message)
+        assert loop.run(lambda: first.unreceived == 0, LIMIT)
+        (old,) = server.peers
+        proxy.freeze()
+        old.send(b"lost")
+        first.send(b"lost as well")
+        assert loop.run(lambda: bool(client.ends), LIMIT)
+        second = client.dial(proxy.port)
+        second.send(b"fresh")
+        proxy.thaw()
+        assert loop.run(lambda: len(server.peers) == 2, LIMIT)
+        server.peers[1].send(b"fresh too")
+        assert loop.run(lambda: client.messages[-1:] == [b"fresh too"], LIMIT)
+        assert loop.run(lambda: server.messages[-1] == b"fresh", LIMIT)
+    assert server.messages[:5] == numbered(5)
+    assert server.ends == [f"{old.name} has begun another session"]
+    assert client.messages == [b"fresh too"]
+    assert second.open

@@ -262,6 +262,7 @@ def cluster(
             made.start_node(number)
         made.start_master()
         made.wait_until_joined()
+        made.wait_for(lambda: "has come, with Python" in made.log(made.master))
         yield made
         for name in list(made.running):
             log = made.log(name)

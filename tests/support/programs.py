@@ -263,6 +263,14 @@ def start(
                 process.send_signal(signal.SIGKILL)
 
 
+def descendants_of(pid: int) -> list[int]:
+    """Its children and theirs, those nearest to it first."""
+    found = children_of(pid)
+    for child in found:
+        found += children_of(child)
+    return found
+
+
 def children_of(pid: int) -> list[int]:
     """The process ids of a process's children."""
     try:

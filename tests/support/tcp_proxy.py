@@ -64,6 +64,10 @@ class TcpProxy:
         """The same, with RST."""
         self._end_all(reset=True)
 
+    def retarget(self, port: int) -> None:
+        """Pass what connects from now on to another port."""
+        self._target = port
+
     def freeze(self) -> None:
         """Pass nothing on, as an unplugged cable, and accept nobody."""
         with self._lock:

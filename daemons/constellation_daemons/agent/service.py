@@ -26,6 +26,7 @@ from collections import deque
 from typing import NoReturn
 
 from constellation.control.messages import (
+    Crippled,
     Died,
     FromHost,
     Gone,
@@ -252,6 +253,7 @@ class Agent:
         except (EOFError, ConnectionError, ControlError):
             # A node that is gone takes its programs along.
             self._loop.selector.unregister(self._node)
+            self._hear(Crippled(f"node {self._setup.node} was killed"))
             self._ending = True
 
     def _tell_node(self, message: Running | Dead) -> None:
