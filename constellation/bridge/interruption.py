@@ -56,6 +56,11 @@ class Interruption:
         return None if self._number is None else f"killed by the command after {self._number.name}"
 
     @property
+    def code(self) -> int | None:
+        """What the signal makes of a command whose program did not come into being; None: none."""
+        return None if self._number is None else ExitStatus(signal=self._number.name).shell_code
+
+    @property
     def deadline(self) -> float | None:
         """When to call :meth:`tick`."""
         return None if self._killed else self._deadline

@@ -8,6 +8,7 @@ that is behind, the bridge gets no room for more output.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import selectors
@@ -24,6 +25,7 @@ from constellation.bridge.interruption import ENDING, Action, Interruption
 from constellation.bridge.jsonlines import JsonRenderer
 from constellation.bridge.printer import Printer
 from constellation.cli.progress import TransferBar
+from constellation.cli.standing import Standing
 from constellation.cli.stdin import InputSource
 from constellation.control import deployment as messages
 from constellation.control.deployment import (
@@ -76,6 +78,7 @@ _GOODBYE = 1.0  # seconds that the bridge has to hear the last
 _GRANT_AT = OUTPUT_WINDOW // 8
 _KILLED_LIMIT = 15.0
 """Seconds that a program which is killed may take, until the command leaves without it."""
+_IGNORED = (signal.SIGTTIN, signal.SIGTTOU)  # the terminal is asked whether it is ours, each time
 _SOMEWHERE = "tcp://cluster:1"  # where a process is does not matter to who shows it
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -135,14 +138,18 @@ class Client:
         for number in (*ENDING, signal.SIGTSTP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signals.caught)
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
         key = os.urandom(16)
         router = Router(key, "", None, security=security)
         signals.restore_mask(mask)
         self._sessions = Sessions(self._loop, router, key, self)
         self._bridge = self._sessions.dial(endpoint)
         self._interruption = Interruption()
+        self._standing = Standing()
         self._input: InputSource | None = None
         self._unacknowledged = 0  # bytes that were put to the printer and gave no room yet
+        self._welcome = False  # the bridge has answered
         self._code: int | None = None
         self._bar = TransferBar(enabled=not self._json and os.isatty(2))
         selector = self._loop.selector
@@ -159,8 +166,7 @@ class Client:
         if self._input is not None:
             self._input.close()
         self._print(self._renderer.close())
-        limit = _GOODBYE if self._interruption.killing else None
-        self._loop.run(lambda: self._printer.queued == 0, limit)
+        self._finish_printing()
         self._bridge.close()
         self._loop.run(lambda: not list(self._sessions), _GOODBYE)
         self._sessions.close()
@@ -174,13 +180,33 @@ class Client:
 
     def heard(self, session: Session, message: bytes) -> None:
         """The bridge has said something."""
-        self._obey(messages.from_bridge.decode(message))
+        if self._code is not None:
+            return
+        try:
+            said = messages.from_bridge.decode(message)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self._lose(f"it has said what constellation {VERSION} does not understand: {error}")
+        else:
+            self._obey(said)
 
     def ended(self, session: Session, reason: str | None) -> None:
         """The bridge is gone."""
-        if self._code is None:
-            self._complain(f"the bridge is lost: {reason or 'it has closed the connection'}")
-            self._code = _LOST
+        if self._code is None and not self._welcome and reason is not None:
+            self._complain(f"{reason}. Is a bridge there, and has it the same key?")
+            self._code = _DENIED
+        elif self._code is None:
+            self._lose(reason or "it has closed the connection")
+
+    def _lose(self, reason: str) -> None:
+        """The bridge is of no use any more, and the program lost with it."""
+        self._complain(f"the bridge is lost: {reason}")
+        self._conclude("the bridge is lost")
+        self._code = _LOST
+
+    def _conclude(self, reason: str) -> None:
+        """Nothing more will be told of any process."""
+        for event in self._standing.lose(reason):
+            self._print(self._renderer.render(event, time.monotonic()))
 
     def _say(self, message: ToBridge) -> None:
         self._bridge.send(messages.encode(message))
@@ -188,6 +214,7 @@ class Client:
     def _obey(self, message: FromBridge) -> None:
         match message:
             case Welcome():
+                self._welcome = True
                 self._say(self._request)
             case Denied(reason):
                 self._complain(reason)
@@ -239,6 +266,7 @@ class Client:
                 self._interruption.exited(event.status, initial=initial, killed=killed)
                 if initial and self._input is not None:
                     self._input.close()
+        self._standing.see(event)
         self._print(self._renderer.render(event, time.monotonic()))
         self._acknowledge()
 
@@ -254,21 +282,33 @@ class Client:
 
     def _fail(self, failed: Failed) -> None:
         self._bar.close()
-        self._code = failed.code
-        if not self._json:
-            self._print([(1, failed.out), (2, failed.err)])
-        self._complain(failed.reason)
-
-    def _complain(self, text: str) -> None:
+        self._conclude(failed.reason)
+        # Who is interrupted has no say in it any more.
+        self._code = failed.code if self._interruption.code is None else self._interruption.code
         if self._json:
-            line = msgspec.json.encode({"event": "error", "message": text}) + b"\n"
-            self._print([(1, line)])
+            written = {"out": failed.out, "err": failed.err}
+            texts = {name: data.decode(errors="replace") for name, data in written.items() if data}
+            self._complain(failed.reason, **texts)
+        else:
+            self._print([(1, failed.out), (2, failed.err)])
+            self._complain(failed.reason)
+
+    def _complain(self, text: str, **more: str) -> None:
+        if self._json:
+            line = json.dumps({"event": "error", "message": text, **more}, separators=(",", ":"))
+            self._print([(1, line.encode() + b"\n")])
         else:
             self._print([(2, f"constellation: {text}\n".encode(errors="replace"))])
 
     def _print(self, pieces: Iterable[tuple[int, bytes]]) -> None:
         for fd, data in pieces:
             self._printer.put(fd, data)
+
+    def _finish_printing(self) -> None:
+        """Wait until all is printed: for as long as it takes, or a moment if that is not wanted."""
+        killing = self._interruption
+        self._loop.run(lambda: self._printer.queued == 0 or killing.killing)
+        self._loop.run(lambda: self._printer.queued == 0, _GOODBYE)
 
     def _printed(self, events: int) -> None:
         """The printer has room again, or a descriptor that nobody reads any more."""
@@ -284,11 +324,11 @@ class Client:
 
     def _tick(self) -> None:
         now = time.monotonic()
-        self._print(self._renderer.tick(now))
-        self._act(self._interruption.tick(now))
-        self._bar.show(self._serving.progress, now)
         if self._code is None:
-            self._loop.after(0.01 if self._renderer.deadline() is not None else 0.05, self._tick)
+            self._print(self._renderer.tick(now))
+            self._bar.show(self._serving.progress, now)
+        self._act(self._interruption.tick(now))
+        self._loop.after(0.01 if self._renderer.deadline() is not None else 0.05, self._tick)
 
     def _signalled(self, events: int) -> None:
         for number in self._wakeup.take():
@@ -307,6 +347,7 @@ class Client:
     def _give_up(self) -> None:
         if self._code is None:
             self._complain(f"the program has not ended within {_KILLED_LIMIT:g} s of being killed")
+            self._conclude("not known to have ended")
             self._code = self._interruption.exit_code()
 
     def _suspend(self) -> None:

@@ -76,6 +76,7 @@ class _Local:
     Attributes:
         number: What the bridge calls it; None: it is the spare.
         fork: What the launcher calls it.
+        started: What its monitor has told of its start, while it was the spare.
     """
 
     number: int | None
@@ -83,6 +84,7 @@ class _Local:
     pid: Pid
     control: MessageStream[FromProcess] | None
     monitor: MessageStream[FromMonitor] | None
+    started: Started | None = None
     awaited: bool = False  # launched, and neither running nor dead
     dead: bool = False
 
@@ -130,6 +132,9 @@ class Host:
             number: What it is called from here on, never used twice.
             initial: Whether it is the initial process.
         """
+        if not self._zygote_alive:
+            self._hear(Unmade(number, f"no process can be made: {_LOST_ZYGOTE}"))
+            return
         try:
             local = None if initial else self._take_spare()
             if local is None:
@@ -144,6 +149,8 @@ class Host:
             local.awaited = True
             self._awaited += 1
         self._hear(Made(number, local.pid.key, local.pid.endpoint))
+        if local.started is not None:
+            self._hear(Told(number, local.started))
 
     def tell(self, number: int, message: ToProcess) -> None:
         """Say something to a process."""
@@ -257,7 +264,9 @@ class Host:
             self._bury(local)
         if local.number is not None:
             self._hear(Told(local.number, message))
-        elif not isinstance(message, Started):
+        elif isinstance(message, Started):
+            local.started = message
+        else:
             self._lose_spare(local)
 
     def _bury(self, local: _Local) -> None:

@@ -89,8 +89,7 @@ class Loop:
             busy = self._serve_sockets()
             if done():
                 return True
-            for key, events in self.selector.select(0 if busy else self._timeout(end)):
-                key.data(events)
+            self._serve_descriptors(0 if busy else self._timeout(end))
             self._run_timers()
         return True
 
@@ -105,6 +104,14 @@ class Loop:
                 busy = True
                 ready()
         return busy
+
+    def _serve_descriptors(self, timeout: float) -> None:
+        registered = self.selector.get_map()
+        for key, events in self.selector.select(timeout):
+            # Who was called before may have let go of it, and its number may be another's by now.
+            current = registered.get(key.fd)
+            if current is not None and current.data == key.data:
+                key.data(events)
 
     def _timeout(self, end: float | None) -> float:
         self._drop_cancelled()

@@ -26,6 +26,10 @@ same peer begins another.
 A peer that says BYE has closed its end: the session is ended, and told as closed, when everything
 it sent has been given over.
 
+A connection whose other end is closed tells more than silence: who still lives connects again at
+once. So who has not done that in :data:`CUT` seconds is lost as well. And who answers there as
+somebody else has been started anew, and knows nothing of the session.
+
 How much may be under way is not bounded here but by what is sent: output has room that its reader
 gives, files are asked for, and everything else is small.
 """
@@ -55,6 +59,8 @@ TIMEOUT = 5.0
 """Seconds of silence after which a peer is lost."""
 CONNECT_TIMEOUT = 10.0
 """Seconds that a peer has to answer first."""
+CUT = 2.0
+"""Seconds that a peer may be without a connection, once that was closed at its end."""
 _LOOK = BEAT / 4  # seconds after which all sessions are looked at, at the latest
 _REMEMBERED = 10_000
 _WINDOW = 1 << 40
@@ -106,9 +112,10 @@ class Session:
         self._route: bytes | None = None
         self._routes: set[bytes] = set()
         self._known = False  # it has answered
-        self._peer: bytes | None = None  # who it is, as it says
         self._told = False  # its owner knows of it
         self._left = False
+        self._peer: bytes | None = None  # who is there, as it has said itself
+        self._cut_at: float | None = None  # since when there is no connection
         self._heard_at = self._sent_at = monotonic()
 
     def send(self, message: Buffer) -> None:
@@ -192,14 +199,19 @@ class Sessions:
 
     def awoke(self) -> None:
         """This process was stopped for a while: that it heard nothing means nothing."""
+        now = monotonic()
         for session in self:
-            session._heard_at = monotonic()
+            session._heard_at = now
+            if session._cut_at is not None:
+                session._cut_at = now
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._sessions.values()))
 
     def close(self) -> None:
-        """End everything, now. What is under way has a moment to arrive."""
+        """End everything, now. What is under way has a moment to arrive. Again it does nothing."""
+        if self._closed:
+            return
         self._closed = True
         self._timer.cancel()
         self._loop.unwatch(self._router.fd)
@@ -232,6 +244,7 @@ class Sessions:
                 return
             now = session._heard_at = monotonic()
             session._known = True
+            session._cut_at = None
             if route not in session._routes:
                 session._routes.add(route)
             if session._route is None:
@@ -291,18 +304,21 @@ class Sessions:
                     pass
 
     def _greeted(self, session: Session, version: int, key: bytes) -> None:
-        if session._peer is not None and session._peer != key:
-            # It knows nothing of what was said to the one before it.
-            self._end(session, f"{session.name} has been started again")
-            return
-        session._peer = key
         if version != VERSION:
+            self._transmit(session)  # so that it learns what is spoken here
             self._end(
                 session,
                 f"{session.name} speaks version {version} of the stream protocol, and this end "
                 f"version {VERSION}: install the same version of constellation on both",
             )
-        elif not session._told:
+            return
+        if session._peer not in (None, key):
+            self._end(session, f"{session.name} has been started anew")
+            return
+        if session._peer is not None:
+            self._beat(session, monotonic())  # it has connected again, and waits for a word
+        session._peer = key
+        if not session._told:
             session._told = True
             self._owner.opened(session)
 
@@ -315,7 +331,7 @@ class Sessions:
         if not self._watches_monitor:
             self._watches_monitor = True
             fd = self._router.monitor_fd
-            self._loop.watch(fd, self._monitor_pending, self._read_monitor)
+            self._loop.watch(fd, self._monitor_pending, lambda: None)
 
     def _transmit(self, session: Session) -> None:
         link = session._link
@@ -339,18 +355,30 @@ class Sessions:
             session._route = next(iter(session._routes), None)
             if session._route is not None:
                 session._link.route_up(now)
+            elif session._cut_at is None:
+                session._cut_at = now
+
+    def _beat(self, session: Session, now: float) -> None:
+        """Say that this end is there."""
+        if session._route is not None:
+            self._send(session, session._route, Probe(0, 0), now)
 
     def _monitor_pending(self) -> bool:
-        self._read_monitor()
-        return False
+        # What is sent here may take the edge of the router's descriptor: that is asked once more.
+        return self._read_monitor()
 
-    def _read_monitor(self) -> None:
-        for route in self._router.disconnected():
+    def _read_monitor(self) -> bool:
+        ended = list(self._router.disconnected())
+        for route in ended:
             session = self._sessions.get(key_of_route(route))
             if session is not None and session._route == route:
                 # libzmq connects it again by itself; what was under way is sent again then.
-                session._link.route_up(monotonic())
+                now = monotonic()
+                if session._known and session._cut_at is None:
+                    session._cut_at = now
+                session._link.route_up(now)
                 self._transmit(session)
+        return bool(ended)
 
     # -- time
 
@@ -360,6 +388,8 @@ class Sessions:
 
     def _look(self) -> None:
         now = monotonic()
+        if now - self._timer.when > BEAT:
+            self.awoke()  # held up, and what has come meanwhile is yet to be read
         self._timer = self._loop.at(now + _LOOK, self._look)
         for session in self:
             self._look_after(session, now)
@@ -371,14 +401,17 @@ class Sessions:
             never = f"{session.name} does not answer: no connection within {limit:g} s"
             self._end(session, quiet if session._known else never)
             return
+        if session._cut_at is not None and now - session._cut_at >= CUT:
+            self._end(session, f"{session.name} has closed the connection, and made no other")
+            return
         if not session.open and session._link.delivered and not session._link.pending:
             self._end(session, None)
             return
         deadline = session._link.deadline()
         if deadline is not None and now >= deadline:
             session._link.tick(now)
-        if now - session._sent_at >= BEAT and session._route is not None:
-            self._send(session, session._route, Probe(0, 0), now)
+        if now - session._sent_at >= BEAT:
+            self._beat(session, now)
         self._transmit(session)
 
     # -- the beginning and the end

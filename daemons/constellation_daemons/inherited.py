@@ -1,4 +1,4 @@
-"""The first message that a process of ours is sent by the one that started it."""
+"""What a process of ours is told first, by the one that started it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TypeVar
 
 from constellation.control.stream import ControlError, MessageStream
 
-__all__ = ["first_message"]
+__all__ = ["first_messages"]
 
 _LIMIT = 10.0
 
 M = TypeVar("M")
 
 
-def first_message(stream: MessageStream[M]) -> M | None:
-    """Wait for it; None: nobody is there to send it."""
+def first_messages(stream: MessageStream[M]) -> list[M]:
+    """Wait for the first message. Gives it, and what came with it; nothing: nobody is there."""
     poll = select.poll()
     poll.register(stream.fileno(), select.POLLIN)
     end = time.monotonic() + _LIMIT
@@ -25,7 +25,7 @@ def first_message(stream: MessageStream[M]) -> M | None:
         try:
             messages = stream.receive()
         except (EOFError, ControlError):
-            return None
+            return []
         if messages:
-            return messages[0]
-    return None
+            return messages
+    return []

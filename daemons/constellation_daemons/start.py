@@ -72,6 +72,11 @@ class Failure:
     err: bytes = b""
     status: ExitStatus | None = None
 
+    @property
+    def code(self) -> int:
+        """What a command exits with for it: as the program has, if that says failure."""
+        return 1 if self.status is None or self.status.success else self.status.shell_code
+
 
 class Start:
     """A program on its way to `init()`.
@@ -110,7 +115,7 @@ class Start:
         self._failed = failed
         self._limit = limit
         self._apart = apart
-        self._over = self._reaped = self._watched = False
+        self._over = self._watched = False
         ours, theirs = socket.socketpair()
         self._stream: MessageStream[FromNewborn] = MessageStream(ours, _from_newborn)
         nonce = os.urandom(birth.NONCE_SIZE)
@@ -176,14 +181,14 @@ class Start:
 
     def _look(self) -> None:
         """See whether it has ended."""
-        os_pid, status = os.waitpid(self.os_pid, os.WNOHANG)
-        if os_pid == 0:
+        # Not reaped yet: until its group is killed its number must not be another's.
+        if os.waitid(os.P_PID, self.os_pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             self._look_timer = self._loop.after(_LOOK, self._look)
             return
-        self._reaped = True
-        self._heard(0)  # it may have spoken with its last breath
+        if self._watched:
+            self._heard(0)  # it may have spoken with its last breath
         if not self._over:
-            ended = ExitStatus.from_wait(status)
+            ended = ExitStatus.from_wait(self._kill())
             self._fail(f"the program ended before it called init(): {ended}", ended)
 
     def _too_late(self) -> None:
@@ -193,20 +198,15 @@ class Start:
     def _fail(self, reason: str, status: ExitStatus | None) -> None:
         out, err = (_end_of(file.fileno()) for file in self._files)
         failure = Failure(reason, out, err, status)
-        if self._apart:
-            self._kill()
         self._finish()
         self._failed(failure)
 
-    def _kill(self) -> None:
+    def _kill(self) -> int:
+        """Kill it, once, with its group if it has one. Gives its status."""
+        kill = os.killpg if self._apart else os.kill
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if self._apart:
-                os.killpg(self.os_pid, signal.SIGKILL)
-            elif not self._reaped:
-                os.kill(self.os_pid, signal.SIGKILL)
-        if not self._reaped:
-            os.waitpid(self.os_pid, 0)
-            self._reaped = True
+            kill(self.os_pid, signal.SIGKILL)
+        return os.waitpid(self.os_pid, 0)[1]
 
     def _finish(self) -> None:
         self._over = True

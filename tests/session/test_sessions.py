@@ -19,9 +19,11 @@ LIMIT = 20.0
 class End:
     """One end, with what it was told."""
 
-    def __init__(self, loop: Loop, *, listens: bool = False, **options: float) -> None:
+    def __init__(
+        self, loop: Loop, *, listens: bool = False, port: int = 0, **options: float
+    ) -> None:
         key = os.urandom(16)
-        listener = socket.create_server(("127.0.0.1", 0)) if listens else None
+        listener = socket.create_server(("127.0.0.1", port)) if listens else None
         self.port = 0 if listener is None else listener.getsockname()[1]
         router = Router(key, f"tcp://127.0.0.1:{self.port}", listener)
         self.sessions = Sessions(loop, router, key, self, **options)
@@ -158,10 +160,11 @@ def test_a_session_that_nobody_speaks_in_stays(loop: Loop, make: Make) -> None:
 
 def test_silence_ends_it_at_both_ends(loop: Loop, make: Make) -> None:
     server, client = make(listens=True, timeout=1.5), make(timeout=1.5)
+    server.answer = lambda session, message: session.send(message)
     with TcpProxy(server.port) as proxy:
         session = client.dial(proxy.port)
         session.send(b"hello")
-        assert loop.run(lambda: bool(server.messages), LIMIT)
+        assert loop.run(lambda: bool(client.messages), LIMIT)
         proxy.freeze()
         start = time.monotonic()
         assert loop.run(lambda: bool(client.ends and server.ends), LIMIT)
@@ -236,7 +239,7 @@ def test_a_peer_that_is_started_again_is_another(loop: Loop, make: Make) -> None
         proxy.cut()
         session.send(b"two")
         assert loop.run(lambda: bool(client.ends), LIMIT)
-    assert client.ends == [f"127.0.0.1:{proxy.port} has been started again"]
+    assert client.ends == [f"127.0.0.1:{proxy.port} has been started anew"]
     assert other.messages == []
 
 
@@ -264,3 +267,59 @@ def test_the_next_session_of_two_services_is_another(loop: Loop, make: Make) -> 
     assert server.ends == [f"{old.name} has begun another session"]
     assert client.messages == [b"fresh too"]
     assert second.open
+
+
+def met(loop: Loop, server: End, client: End, port: int) -> Session:
+    """A session in which both have said something."""
+    server.answer = lambda session, message: session.send(message)
+    session = client.dial(port)
+    session.send(b"hello")
+    assert loop.run(lambda: bool(client.messages), LIMIT)
+    return session
+
+
+def test_who_is_killed_is_noticed_before_it_is_silent_for_long(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True, timeout=60.0), make(timeout=60.0)
+    met(loop, server, client, server.port)
+    client.sessions.close()  # without a word, as the kernel does for who is killed
+    assert loop.run(lambda: bool(server.ends), LIMIT)
+    (reason,) = server.ends
+    assert reason is not None
+    assert reason.endswith("has closed the connection, and made no other")
+
+
+def test_a_server_that_is_killed_is_noticed_too(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True, timeout=60.0), make(timeout=60.0)
+    met(loop, server, client, server.port)
+    server.sessions.close()
+    assert loop.run(lambda: bool(client.ends), LIMIT)
+    reason = f"127.0.0.1:{server.port} has closed the connection, and made no other"
+    assert client.ends == [reason]
+
+
+def test_a_patient_session_ends_with_its_connection(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True, timeout=1.5), make(timeout=1.5)
+    met(loop, server, client, server.port)
+    (peer,) = server.peers
+    peer.patient = True
+    client.sessions.close()
+    assert loop.run(lambda: bool(server.ends), LIMIT)
+
+
+def test_a_server_that_is_started_anew_is_no_peer_any_more(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True, timeout=60.0), make(timeout=60.0)
+    session = met(loop, server, client, server.port)
+    server.sessions.close()
+    make(listens=True, port=server.port)
+    session.send(b"for the old one")
+    assert loop.run(lambda: bool(client.ends), LIMIT)
+    assert client.ends == [f"127.0.0.1:{server.port} has been started anew"]
+
+
+def test_who_was_held_up_itself_takes_nobody_for_lost(loop: Loop, make: Make) -> None:
+    server, client = make(listens=True, timeout=1.5), make(timeout=1.5)
+    session = met(loop, server, client, server.port)
+    loop.after(0, lambda: time.sleep(2.0))  # both: they share the loop
+    loop.run(lambda: False, 3.0)
+    assert session.open
+    assert client.ends == server.ends == []

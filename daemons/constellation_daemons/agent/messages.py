@@ -122,11 +122,13 @@ class ImageFailed(Message, frozen=True):
         reason: Why.
         out: What the program wrote to its standard output.
         err: What it wrote to its standard error.
+        code: What the command exits with, if there is no process anywhere.
     """
 
     reason: str
     out: bytes = b""
     err: bytes = b""
+    code: int = 1
 
 
 class Heard(Message, frozen=True):

@@ -17,13 +17,17 @@ What the bridge asks for before there is an image waits for it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import platform
 import signal
 import socket
 import sys
 from collections import deque
+from collections.abc import Iterable
 from typing import NoReturn
+
+import msgspec
 
 from constellation.control.messages import (
     Crippled,
@@ -77,8 +81,9 @@ from constellation_daemons.agent.messages import (
 )
 from constellation_daemons.agent.relay import InputRelay
 from constellation_daemons.environment import environment_here
-from constellation_daemons.inherited import first_message
 from constellation_daemons.start import Failure, Program
+
+logger = logging.getLogger(__name__)
 
 _MONITORS_LIMIT = 2.5
 _ZYGOTE_LIMIT = 3.5
@@ -96,9 +101,12 @@ class Agent:
     Args:
         setup: What it is for.
         node: The stream to the node.
+        said: What the node has said after that.
     """
 
-    def __init__(self, setup: Setup, node: MessageStream[FromNode]) -> None:
+    def __init__(
+        self, setup: Setup, node: MessageStream[FromNode], said: Iterable[FromNode] = ()
+    ) -> None:
         self._setup = setup
         self._node = node
         self._loop = Loop()
@@ -110,7 +118,7 @@ class Agent:
         self._host: Host | None = None
         self._waiting: deque[ToAgent] = deque()  # for the image
         self._ending = False
-        self._killed: dict[int, str] = {}
+        self._killed: set[int] = set()  # by the node, before they were made
         self._keys: dict[int, bytes] = {}  # of the processes that are here
         self._input = InputRelay(self._loop.selector, self._input_taken)
         key = os.urandom(16)
@@ -125,11 +133,17 @@ class Agent:
         selector.register(node, 1, self._node_ready)
         selector.register(self._wakeup.fileno(), 1, self._signalled)
         self._say(Hello(setup.program, setup.node, setup.incarnation, platform.python_version()))
+        for message in said:
+            self._hear_node(message)
 
     def run(self) -> None:
         """Serve to the end."""
-        self._loop.run(lambda: self._ending)
-        self._end_processes()
+        try:
+            self._loop.run(lambda: self._ending)
+        finally:
+            # Whatever has happened, nothing of the program stays.
+            self._ending = True
+            self._end_processes()
         self._bridge.close()
         self._loop.run(lambda: not list(self._sessions), _GOODBYE_LIMIT)
         self._sessions.close()
@@ -141,7 +155,13 @@ class Agent:
 
     def heard(self, session: Session, message: bytes) -> None:
         """The bridge has said something."""
-        self._obey(to_agent.decode(message))
+        try:
+            said = to_agent.decode(message)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            logger.error("the bridge has said what cannot be understood: %s", error)
+            self._ending = True
+        else:
+            self._obey(said)
 
     def ended(self, session: Session, reason: str | None) -> None:
         """Without its bridge a program ends."""
@@ -156,8 +176,7 @@ class Agent:
     def _obey(self, message: ToAgent) -> None:
         match message:
             case Begin():
-                self._begin = message
-                self._files.begin(message.manifest, self._start, self._fail_to_start)
+                self._start_once(message)
             case Transfer(data):
                 self._files.hear(data)
             case Input(data):
@@ -169,6 +188,8 @@ class Agent:
             case Launch(number, initial):
                 assert self._host is not None
                 self._host.launch(number, initial=initial)
+                if number in self._killed:
+                    self._host.direct(number, EndProcess())
             case Tell(number, said):
                 assert self._host is not None
                 self._host.tell(number, said)
@@ -177,6 +198,11 @@ class Agent:
                 self._host.direct(number, said)
 
     # -- the image
+
+    def _start_once(self, begin: Begin) -> None:
+        if self._begin is None:
+            self._begin = begin
+            self._files.begin(begin.manifest, self._start, self._fail_to_start)
 
     def _start(self, directory: str) -> None:
         """The program is laid out."""
@@ -213,7 +239,7 @@ class Agent:
             self._obey(self._waiting.popleft())
 
     def _fail_image(self, failure: Failure) -> None:
-        self._say(ImageFailed(failure.reason, failure.out, failure.err))
+        self._say(ImageFailed(failure.reason, failure.out, failure.err, failure.code))
         self._ending = True
 
     def _fail_to_start(self, reason: str) -> None:
@@ -247,14 +273,18 @@ class Agent:
         try:
             self._node.flush()
             for message in self._node.receive():
-                if isinstance(message, Kill) and self._host is not None:
-                    self._killed[message.number] = message.cause
-                    self._host.direct(message.number, EndProcess())
+                self._hear_node(message)
         except (EOFError, ConnectionError, ControlError):
             # A node that is gone takes its programs along.
             self._loop.selector.unregister(self._node)
             self._hear(Crippled(f"node {self._setup.node} was killed"))
             self._ending = True
+
+    def _hear_node(self, message: FromNode) -> None:
+        if isinstance(message, Kill):
+            self._killed.add(message.number)
+            if self._host is not None:
+                self._host.direct(message.number, EndProcess())
 
     def _tell_node(self, message: Running | Dead) -> None:
         with contextlib.suppress(ConnectionError):
@@ -276,6 +306,7 @@ class Agent:
             host.end()
             self._loop.run(lambda: host.empty, _MONITORS_LIMIT)
             host.close()
+            self._reap()  # it may be dead since before it was known
             self._loop.run(lambda: self._zygote_reaped, _ZYGOTE_LIMIT)
         elif self._image is not None:
             self._image.cancel()
@@ -297,7 +328,7 @@ class Agent:
         return not children
 
     def _reap(self) -> None:
-        if self._host is None:
+        if self._host is None and not self._ending:
             return  # the image is reaped where it is started
         with contextlib.suppress(ChildProcessError):
             while (child := os.waitpid(-1, os.WNOHANG)[0]) != 0:
@@ -319,11 +350,16 @@ def main(descriptor: int) -> NoReturn:
         signal.signal(number, signals.caught)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     node = MessageStream(descriptors.adopt_socket(descriptor), from_node)
-    setup = first_message(node)
-    if not isinstance(setup, Setup):
-        os._exit(0)
-    Agent(setup, node).run()
-    os._exit(0)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    code = 1
+    try:
+        setup, *said = first_messages(node) or [None]
+        if isinstance(setup, Setup):
+            Agent(setup, node, said).run()
+            code = 0
+    except Exception:  # whatever it is, its processes have been ended
+        logger.exception("the agent has failed")
+    os._exit(code)
 
 
 if __name__ == "__main__":

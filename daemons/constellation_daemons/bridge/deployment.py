@@ -18,16 +18,19 @@ of the program is left anywhere.
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from constellation.bridge.events import EofEvent, Event, ExitEvent, OutputEvent, SpawnEvent
 from constellation.bridge.roster import Roster
 from constellation.control import deployment as client_messages
 from constellation.control.deployment import (
+    INPUT_WINDOW,
     OUTPUT_WINDOW,
     Deploy,
     Eof,
@@ -63,6 +66,7 @@ from constellation.session.sessions import Session
 from constellation.units import Cpu, Mem
 from constellation_daemons.agent import messages as agent_messages
 from constellation_daemons.agent.messages import Begin, FromAgent, Heard, ImageFailed, ImageReady
+from constellation_daemons.bridge.errors import Nonsense
 from constellation_daemons.bridge.remote import RemoteHost
 from constellation_daemons.bridge.survey import survey
 from constellation_daemons.delivery import Delivery, serve
@@ -70,11 +74,29 @@ from constellation_daemons.start import Failure, Start
 
 __all__ = ["Deployment", "Placing", "Service"]
 
+logger = logging.getLogger(__name__)
+
 _AGENT_LIMIT = 30.0
 """Seconds within which an agent has to connect, once its node is to run something."""
 _END_LIMIT = 10.0
 """Seconds that agents have to remove what is theirs."""
 _GONE = "the deploy client is gone"
+
+_Method = TypeVar("_Method", bound=Callable[..., None])
+
+
+def _contained(method: _Method) -> _Method:
+    """Called by the loop or by others: what fails in there ends this deployment, and no other."""
+
+    @functools.wraps(method)
+    def wrapper(self: Deployment, *args: Any, **kwargs: Any) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception:  # whatever it is, the others are to go on
+            logger.exception("deploying %s has failed", self.name)
+            self.abort()
+
+    return cast("_Method", wrapper)
 
 
 class Placing(Protocol):
@@ -133,6 +155,8 @@ class Deployment:
         self._asked: set[int] = set()  # processes that wait for a place
         self._initial_host: RemoteHost | None = None
         self._early: list[bytes] = []  # input for it, until it has a place
+        self._untaken = 0  # bytes of input that were not taken yet
+        self._cause: str | None = None  # why it was killed
         self._tree: Tree | None = None
         self._start: Start | None = None
         self._running = False
@@ -149,6 +173,7 @@ class Deployment:
         """What is run, for people."""
         return os.fsdecode(b" ".join(self._request.arguments[:3]))
 
+    @_contained
     def begin(self) -> None:
         """Fetch what is lacking."""
         self._delivery.start()
@@ -156,14 +181,16 @@ class Deployment:
     # -- the client
 
     def heard(self, message: client_messages.ToBridge) -> None:
-        """The client has said something."""
+        """The client has said something.
+
+        Raises:
+            Nonsense: It may not say that.
+        """
         match message:
             case Transfer(data):
                 self._delivery.hear(data)
             case Room(size):
-                self._unprinted -= size
-                if self._may_grow():
-                    self._roster.give_room()
+                self._give_room(size)
             case Input(data):
                 self._input(data)
             case InputEnd():
@@ -173,6 +200,8 @@ class Deployment:
             case Kill(cause):
                 self.kill(cause)
             case Shut(fd):
+                if fd not in (1, 2):
+                    raise Nonsense(f"nobody writes to descriptor {fd}")
                 self._roster.shut(fd)
             case Suspend():
                 self._suspend()
@@ -180,20 +209,30 @@ class Deployment:
                 self._client.patient = False
                 self._roster.signal(signal.SIGCONT)
             case Greeting() | Deploy():
-                pass  # said before
+                raise Nonsense("it has said before what it wants")
+
+    def _give_room(self, size: int) -> None:
+        if not 0 <= size <= self._unprinted:
+            raise Nonsense(f"room for {size} bytes, and {self._unprinted} were sent")
+        self._unprinted -= size
+        if self._may_grow():
+            self._roster.give_room()
 
     def _suspend(self) -> None:
         # Stopped, it says nothing, and is there all the same: the connection tells when it is not.
         self._client.patient = True
         self._roster.signal(signal.SIGSTOP)
 
+    @_contained
     def client_gone(self) -> None:
         """There is nobody left to run it for."""
         self.kill(_GONE)
 
+    @_contained
     def kill(self, cause: str) -> None:
         """End it."""
         self._killed = True
+        self._cause = self._cause or cause
         if not self._running:
             self._fail(cause)
             return
@@ -209,10 +248,17 @@ class Deployment:
 
     def _interrupt(self, name: str) -> None:
         number = getattr(signal, name, None)
-        if isinstance(number, signal.Signals):
+        if not isinstance(number, signal.Signals):
+            raise Nonsense(f"there is no signal {name!r}")
+        if self._roster.initial is None:
+            self.kill(f"ended by {name} before it ran")
+        else:
             self._roster.signal_initial(int(number))
 
     def _input(self, data: bytes) -> None:
+        self._untaken += len(data)
+        if self._untaken > INPUT_WINDOW:
+            raise Nonsense(f"{self._untaken} bytes of input, and {INPUT_WINDOW} may be under way")
         if self._initial_host is None:
             self._early.append(data)
         else:
@@ -239,6 +285,7 @@ class Deployment:
         except (ShippingError, OSError) as error:
             self._fail(str(error))
 
+    @_contained
     def _surveyed(self, needs: Needs) -> None:
         self._start = None
         request = self._request
@@ -247,11 +294,10 @@ class Deployment:
         self._remove_tree()
         self._run(Resources(mem=Mem(mem), cpu=Cpu(cpu)))
 
+    @_contained
     def _not_surveyed(self, failure: Failure) -> None:
         self._start = None
-        status = failure.status
-        code = 1 if status is None or status.success else status.shell_code
-        self._end(Failed(failure.reason, failure.out, failure.err, code))
+        self._end(Failed(failure.reason, failure.out, failure.err, failure.code))
 
     def _run(self, resources: Resources) -> None:
         self._running = True
@@ -274,8 +320,11 @@ class Deployment:
             self._asked.discard(number)
             self._service.placing.drop(self.program, number)
 
+    @_contained
     def placed(self, number: int, node: str) -> None:
         """There is room for a process on a node, whose agent connects if it has not."""
+        if self._ending:
+            return  # all room is given back with the end
         if number not in self._asked:
             self._service.placing.drop(self.program, number)
             return
@@ -293,39 +342,56 @@ class Deployment:
         self._roster.placed(number, host)
         self._look()
 
+    @_contained
     def refused(self, number: int, kind: str, text: str) -> None:
         """There is no room for a process."""
+        if self._ending:
+            return
         self._asked.discard(number)
         self._roster.refused(number, kind, text)
         self._look()
 
     def note(self, text: str) -> None:
         """What a process waits for."""
-        self._say(Note(text))
+        if not self._ending:
+            self._say(Note(text))
 
+    @_contained
     def node_lost(self, node: str, reason: str) -> None:
         """A node is lost, and with it what ran there."""
         host = self._hosts.get(node)
-        if host is not None:
-            host.lose(reason)
-            self._look()
+        if host is None:
+            return
+        for session, each in list(self._agents.items()):
+            if each is host:
+                # If it is there all the same, it ends what it has.
+                session.send(agent_messages.encode(agent_messages.End()))
+                session.close()
+                self._forget_agent(session)
+        host.lose(reason)
+        self._look()
 
     # -- agents
 
     def _await_agent(self, host: RemoteHost) -> None:
-        def too_late() -> None:
-            if not host.connected:
-                host.lose(f"node {host.node}: no agent has come within {_AGENT_LIMIT:g} s")
-                self._look()
+        after = self._service.loop.after
+        self._timers.append(after(_AGENT_LIMIT, lambda: self._stop_waiting(host)))
 
-        self._timers.append(self._service.loop.after(_AGENT_LIMIT, too_late))
+    @_contained
+    def _stop_waiting(self, host: RemoteHost) -> None:
+        if not host.connected:
+            host.lose(f"node {host.node}: no agent has come within {_AGENT_LIMIT:g} s")
+            self._look()
 
     def agent(self, session: Session, node: str) -> None:
-        """The agent of a node has connected."""
+        """The agent of a node has connected.
+
+        Raises:
+            Nonsense: None is awaited from there.
+        """
         host = self._hosts.get(node)
         if host is None or host.connected or host.lost is not None or self._ending:
-            session.close()
-            return
+            raise Nonsense(f"no agent is awaited from node {node}")
         self._agents[session] = host
         self._serving[session] = Serving(self._manifest, self._service.store)
         request = self._request
@@ -335,7 +401,11 @@ class Deployment:
         host.connect(lambda message: session.send(agent_messages.encode(message)))
 
     def agent_heard(self, session: Session, message: FromAgent) -> None:
-        """An agent has said something."""
+        """An agent has said something.
+
+        Raises:
+            ConstellationError: It may not say that.
+        """
         host = self._agents[session]
         match message:
             case Heard(told):
@@ -343,25 +413,37 @@ class Deployment:
             case agent_messages.Transfer(data):
                 serve(self._serving[session], data, partial(_send_transfer, session))
             case agent_messages.Taken(size, closed):
-                self._say(Taken(size, closed))
-            case ImageFailed(reason, out, err):
-                self._image_failed(host, reason, out, err)
+                self._take_input(size, closed=closed)
+            case ImageFailed():
+                self._image_failed(host, message)
             case ImageReady() | agent_messages.Hello():
                 pass
         self._look()
 
+    def _take_input(self, size: int, *, closed: bool) -> None:
+        if not 0 <= size <= self._untaken:
+            raise Nonsense(f"{size} bytes of input taken, of {self._untaken}")
+        self._untaken -= size
+        self._say(Taken(size, closed))
+
+    @_contained
     def agent_ended(self, session: Session, reason: str | None) -> None:
         """An agent is gone."""
-        host = self._agents.pop(session)
-        del self._serving[session]
-        host.lose(f"node {host.node}" if reason is None else f"node {host.node}: {reason}")
-        self._look()
+        host = self._agents.get(session)
+        if host is not None:
+            self._forget_agent(session)
+            host.lose(f"node {host.node}" if reason is None else f"node {host.node}: {reason}")
+            self._look()
 
-    def _image_failed(self, host: RemoteHost, reason: str, out: bytes, err: bytes) -> None:
+    def _forget_agent(self, session: Session) -> None:
+        del self._agents[session], self._serving[session]
+
+    def _image_failed(self, host: RemoteHost, failed: ImageFailed) -> None:
+        reason = f"node {host.node}: {failed.reason}"
         if self._roster.initial is None and not self._ending:
-            self._end(Failed(f"node {host.node}: {reason}", out, err))
+            self._end(Failed(reason, failed.out, failed.err, failed.code))
         else:
-            host.lose(f"node {host.node}: {reason}")
+            host.lose(reason)
 
     # -- what is told
 
@@ -397,7 +479,7 @@ class Deployment:
             self._say(Trouble(text))
         if self._running and not self._ending and self._roster.finished:
             failure = self._roster.failure
-            self._end(Finished() if failure is None else Failed(failure))
+            self._end(Finished() if failure is None else Failed(self._cause or failure))
         elif self._ending and not self._agents:
             self._finish()
 
@@ -417,23 +499,39 @@ class Deployment:
         if not self._agents:
             self._finish()
 
+    def abort(self) -> None:
+        """End it at once: something is wrong with it. Agents that are left by their bridge end."""
+        if self._over:
+            return
+        self._ending = True
+        self._last = Failed("the bridge has failed: its log says how")
+        self._delivery.close()
+        if self._start is not None:
+            self._start.cancel()
+            self._start = None
+        self._finish()
+
+    @_contained
     def _finish(self) -> None:
         if self._over:
             return
         self._over = True
+        self._service.finished(self)
         for timer in self._timers:
             timer.cancel()
         for session in list(self._agents):
             session.close()
-        self._service.placing.finish(self.program)
         self._say(self._last)
         self._client.close()
-        self._service.finished(self)
+        self._service.placing.finish(self.program)
 
     def _remove_tree(self) -> None:
-        if self._tree is not None:
-            self._tree.remove()
-            self._tree = None
+        tree, self._tree = self._tree, None
+        if tree is not None:
+            try:
+                tree.remove()
+            except ShippingError as error:
+                logger.warning("what was left by %s stays: %s", self.name, error)
 
 
 def _send_transfer(session: Session, data: bytes) -> None:

@@ -26,7 +26,7 @@ from constellation.transport.router import Router
 from constellation_daemons.binding import ListenError
 from constellation_daemons.bridge.service import Bridge
 from constellation_daemons.bridge.setup import BridgeSetup
-from constellation_daemons.inherited import first_message
+from constellation_daemons.inherited import first_messages
 from constellation_daemons.listening import listen_at
 from constellation_daemons.logs import set_up
 
@@ -109,7 +109,7 @@ def main(descriptor: int, level: int) -> NoReturn:
         signal.signal(number, signals.caught)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     node = MessageStream(descriptors.adopt_socket(descriptor), _decoder)
-    setup = first_message(node)
+    setup = next(iter(first_messages(node)), None)
     code = 0
     if setup is not None:
         try:

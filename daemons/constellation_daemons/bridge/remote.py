@@ -3,6 +3,16 @@
 Until the node's agent has connected, what is said to it waits here. When the agent or the node is
 lost, it is made up what the agent would have told of each process: that it is silent, and gone; so
 nobody waits for a word that will not come.
+
+A process is in one of three states, and an agent that tells what is not in the table is wrong:
+
+==========  ======================  ================================================================
+state       what it means           what may be told
+==========  ======================  ================================================================
+asked       it is being made        `Made`: speaking; `Unmade`: over
+speaking    it is there             `Said`, `Told`; `Silent`: silent
+silent      it says no more         `Told`; `Gone`: over
+==========  ======================  ================================================================
 """
 
 from __future__ import annotations
@@ -14,12 +24,17 @@ from constellation.control.messages import (
     FromHost,
     Gone,
     Made,
+    Said,
     Silent,
+    Told,
     ToMonitor,
     ToProcess,
+    Trouble,
     Unmade,
 )
+from constellation.pid import Pid
 from constellation_daemons.agent.messages import Direct, Input, Launch, Tell, ToAgent
+from constellation_daemons.bridge.errors import Nonsense
 
 __all__ = ["RemoteHost"]
 
@@ -87,20 +102,38 @@ class RemoteHost:
             send(message)
 
     def heard(self, message: FromHost) -> None:
-        """The agent has told something."""
+        """The agent has told something.
+
+        Raises:
+            Nonsense: It cannot be. Nothing has changed.
+        """
         match message:
-            case Made(number):
-                self._asked.pop(number, None)
+            case Made(number, key, endpoint):
+                _check_pid(key, endpoint)
+                self._expect(message, number in self._asked)
+                del self._asked[number]
                 self._alive[number] = True
             case Unmade(number):
-                self._asked.pop(number, None)
+                self._expect(message, number in self._asked)
+                del self._asked[number]
+            case Said(number):
+                self._expect(message, self._alive.get(number, False))
+            case Told(number):
+                self._expect(message, number in self._alive)
             case Silent(number):
+                self._expect(message, self._alive.get(number, False))
                 self._alive[number] = False
             case Gone(number):
-                self._alive.pop(number, None)
-            case _:
+                self._expect(message, not self._alive.get(number, True))
+                del self._alive[number]
+            case Crippled() | Trouble():
                 pass
         self._hear(message, self)
+
+    def _expect(self, message: Made | Unmade | Said | Told | Silent | Gone, may_be: bool) -> None:
+        if not may_be:
+            kind = type(message).__name__
+            raise Nonsense(f"node {self.node} tells {kind} of process {message.number}")
 
     def lose(self, reason: str) -> None:
         """Nothing more will be heard from there. Again this does nothing."""
@@ -123,3 +156,10 @@ class RemoteHost:
             self._send(message)
         elif self.lost is None:
             self._waiting.append(message)
+
+
+def _check_pid(key: bytes, endpoint: str) -> None:
+    try:
+        Pid(key, endpoint)
+    except ValueError as error:
+        raise Nonsense(str(error)) from error

@@ -8,6 +8,7 @@ can be read, is left, and that is logged; nobody else notices.
 from __future__ import annotations
 
 import logging
+import os
 import platform
 from collections.abc import Callable
 from typing import Any
@@ -22,9 +23,11 @@ from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
 from constellation.session.sessions import Session, Sessions
 from constellation.transport.router import Router
+from constellation.units import Cpu, Mem
 from constellation.version import VERSION
 from constellation_daemons.agent.messages import FromAgent, Hello, from_agent
 from constellation_daemons.bridge.deployment import Deployment, Placing
+from constellation_daemons.bridge.errors import Nonsense
 from constellation_daemons.bridge.placing import MasterPlacing
 from constellation_daemons.bridge.survey import LIMIT
 
@@ -105,6 +108,9 @@ class Bridge:
     def finished(self, deployment: Deployment) -> None:
         """A deployment is over."""
         self._deployments.pop(deployment.program, None)
+        # Their sessions are closed, so nothing is told of their ends.
+        self._clients = {s: d for s, d in self._clients.items() if d is not deployment}
+        self._agents = {s: d for s, d in self._agents.items() if d is not deployment}
 
     # -- what the master says
 
@@ -147,6 +153,8 @@ class Bridge:
 
     def heard(self, session: Session, message: bytes) -> None:
         """Somebody has said something."""
+        if not session.open:
+            return  # it was left, and does not know that yet
         try:
             if self._master is not None and self._master.owns(session):
                 self._master.heard(message)
@@ -157,9 +165,15 @@ class Bridge:
             else:
                 self._greet(session, _first.decode(message))
         except (msgspec.MsgspecError, UnicodeDecodeError, ConstellationError) as error:
-            logger.warning("left %s, which has said what cannot be: %s", session.name, error)
-            session.close()
-            self.ended(session, str(error))
+            self._leave(session, str(error))
+        except Exception as error:  # whatever it is, the others are to go on
+            logger.exception("what %s has said cannot be made sense of", session.name)
+            self._leave(session, f"{type(error).__name__}: {error}")
+
+    def _leave(self, session: Session, reason: str) -> None:
+        logger.warning("left %s, which has said what cannot be: %s", session.name, reason)
+        session.close()
+        self.ended(session, f"it has said what cannot be: {reason}")
 
     def ended(self, session: Session, reason: str | None) -> None:
         """Somebody is gone."""
@@ -177,12 +191,14 @@ class Bridge:
     def _greet(self, session: Session, message: Greeting | Hello) -> None:
         why = _denial(message.python)
         if isinstance(message, Greeting):
-            self._clients[session] = None
+            if why is None:
+                self._clients[session] = None
             if why is None and not self._open:
                 self._early.append(session)
             elif why is None:
                 _say(session, Welcome(VERSION, platform.python_version()))
             else:
+                logger.info("denied %s: %s", session.name, why)
                 _say(session, Denied(why))
                 session.close()
             return
@@ -194,8 +210,8 @@ class Bridge:
             session.close()
             deployment.node_lost(message.node, f"node {message.node}: {why}")
         else:
-            self._agents[session] = deployment
             deployment.agent(session, message.node)
+            self._agents[session] = deployment
 
     # -- clients
 
@@ -205,6 +221,8 @@ class Bridge:
             deployment.heard(message)
         elif isinstance(message, Deploy):
             self._deploy(session, message)
+        else:
+            raise Nonsense(f"{type(message).__name__} before it has said what to run")
 
     def _deploy(self, session: Session, request: Deploy) -> None:
         keys = None
@@ -212,6 +230,7 @@ class Bridge:
             keypair = Keypair.new()
             keys = keypair.public, keypair.secret
         try:
+            _check(request)
             deployment = Deployment(self, session, request, keys)
         except ConstellationError as error:
             _say(session, Failed(str(error)))
@@ -236,6 +255,27 @@ def _denial(python: str) -> str | None:
         f"Python {python} there, and Python {own} at the bridge: values do not pass between them. "
         f"Use the same minor version everywhere"
     )
+
+
+def _check(request: Deploy) -> None:
+    """See that this can be run at all, before anything is made for it.
+
+    Raises:
+        Nonsense: It cannot.
+    """
+    texts = [*request.arguments, *request.environ, *request.environ.values()]
+    if not request.arguments:
+        raise Nonsense("nothing is said of what to run")
+    if any(b"\0" in text for text in texts):
+        raise Nonsense("no argument and no variable can have a zero byte")
+    for name in request.environ:
+        if not name or b"=" in name:
+            raise Nonsense(f"{os.fsdecode(name)!r} is no name of a variable")
+    try:
+        Mem(request.mem or 0)
+        Cpu(request.cpu or 0)
+    except ValueError as error:
+        raise Nonsense(str(error)) from error
 
 
 def _say(session: Session, message: client_messages.FromBridge) -> None:

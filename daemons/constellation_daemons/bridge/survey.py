@@ -8,6 +8,7 @@ from collections.abc import Callable
 from constellation.control.deployment import Deploy
 from constellation.control.messages import FromNewborn, Needs, Survey
 from constellation.session.loop import Loop
+from constellation.units import Cpu, Mem
 from constellation_daemons.environment import environment_here
 from constellation_daemons.start import Failure, Program, Start
 
@@ -40,8 +41,11 @@ def survey(
     """
 
     def answered(message: FromNewborn) -> None:
-        assert isinstance(message, Needs)
-        told(message)
+        # It is the user's code that could say something else.
+        if isinstance(message, Needs) and _possible(message):
+            told(message)
+        else:
+            failed(Failure(f"the program needs what cannot be: {message}"))
 
     program = Program(
         directory,
@@ -57,3 +61,12 @@ def survey(
         failed=failed,
         apart=True,
     )
+
+
+def _possible(needs: Needs) -> bool:
+    try:
+        Mem(needs.mem)
+        Cpu(needs.cpu)
+    except ValueError:
+        return False
+    return True
