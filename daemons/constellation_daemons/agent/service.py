@@ -81,6 +81,7 @@ from constellation_daemons.agent.messages import (
 )
 from constellation_daemons.agent.relay import InputRelay
 from constellation_daemons.environment import environment_here
+from constellation_daemons.inherited import first_messages
 from constellation_daemons.start import Failure, Program
 
 logger = logging.getLogger(__name__)
