@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from constellation.address import Address
 from constellation.cli.commands import Command
@@ -26,6 +27,7 @@ from constellation.units import Mem
 __all__ = ["status"]
 
 _BILLION = 10**9
+_WIDE = 240  # columns
 
 
 @click.command(cls=Command)
@@ -71,8 +73,17 @@ def _fields(message: msgspec.Struct) -> dict[str, Any]:
 
 
 def _show(found: Status) -> None:
-    console = Console(highlight=False)
-    nodes = Table("node", "state", "memory", "cores", "processes", "heard of", box=None)
+    # Who reads it from a pipe wants all of it, and a name that is cut is none.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    nodes = Table(
+        Column("node", no_wrap=True, overflow="ignore"),
+        "state",
+        "memory",
+        "cores",
+        "processes",
+        "heard of",
+        box=None,
+    )
     for node in found.nodes:
         nodes.add_row(*_node_row(node))
     console.print(nodes)

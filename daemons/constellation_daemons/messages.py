@@ -81,6 +81,12 @@ class Finish(Message, frozen=True):
     program: bytes
 
 
+class Runs(Message, frozen=True):
+    """I run this program, which a new master may not know of."""
+
+    program: bytes
+
+
 class Believes(Message, frozen=True):
     """A program takes what it had on a node for lost, so it must be."""
 
@@ -89,7 +95,7 @@ class Believes(Message, frozen=True):
     incarnation: int
 
 
-FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Believes
+FromBridge: TypeAlias = BridgeHello | Runs | Ask | Drop | Finish | Believes
 
 
 # -- master -> bridge -----------------------------------------------------------------------------

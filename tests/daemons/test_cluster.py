@@ -335,6 +335,63 @@ def test_a_master_that_is_killed_and_started_again(own: Cluster) -> None:
     own.settle()
 
 
+def test_programs_do_not_notice_that_a_master_is_started_again(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    path = write(
+        tmp_path,
+        """
+        import sys
+        LARGE = Resources(mem="400 MiB", cpu=0.3)
+
+        def echo(parent):
+            with Sender(parent) as sender:
+                for value in Receiver(parent):
+                    sender.send(value).block()
+
+        def main():
+            init(LARGE)
+            children = [spawn(echo, resources=LARGE).block() for _ in range(4)]
+            senders = [Sender(each) for each in children]
+            receivers = [Receiver(each) for each in children]
+            for line in sys.stdin:
+                for sender in senders:
+                    sender.send(line).block()
+                print(*(receiver.recv().block().strip() for receiver in receivers), flush=True)
+            for sender in senders:
+                sender.close()
+            print(Receiver(spawn(late, resources=LARGE).block()).recv().block())
+
+        def late(parent):
+            Sender(parent).send("late").block()
+
+        main()
+        """,
+    )
+    with clusters.cluster(directory, timeout=2.0, separate=True) as own:
+        process = own.popen(path)
+        running = programs.Running(process)
+        assert process.stdin is not None
+        with process:
+            for text in ("before", "without", "after"):
+                process.stdin.write(f"{text}\n".encode())
+                process.stdin.flush()
+                running.until(lambda text=text: text.encode() in running.output())
+                if text == "before":
+                    own.kill(own.master)
+                elif text == "without":
+                    own.start_master()
+                    own.wait_until_joined()
+                    used = sum(node.processes for node in own.status().nodes)
+                    assert used == 5, "nodes tell what they run"
+                    own.wait_for(lambda: len(own.status().programs) == 1)
+            process.stdin.close()
+            assert running.wait() == 0
+        lines = [" ".join([text] * 4) for text in ("before", "without", "after")]
+        assert running.tree.out.decode().splitlines() == [*lines, "late"]
+        own.settle()
+
+
 def test_a_bridge_that_is_killed_takes_its_programs_along(own: Cluster, tmp_path: Path) -> None:
     path = write(tmp_path, SLEEPY)
     with own.start(path, "5") as running:

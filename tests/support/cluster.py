@@ -51,6 +51,7 @@ class Cluster:
     sizes: tuple[Size, ...]
     prefix: str
     timeout: float
+    separate: bool = False  # the master is no node
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     # -- where things are
@@ -59,12 +60,12 @@ class Cluster:
         return f"{self.prefix}.{number}"
 
     def node(self, number: int) -> str:
-        """The name of a node; 1 is the master's."""
+        """The name of a node; 1 is the master's, unless that is separate."""
         return f"{self.host(number)}:9999"
 
     @property
     def master(self) -> str:
-        return self.node(1)
+        return self.node(100 if self.separate else 1)
 
     @property
     def bridge(self) -> str:
@@ -130,10 +131,10 @@ class Cluster:
 
     def bridge_process(self) -> int:
         """The process id of the bridge."""
-        master = self.running[self.master].pid
+        node = self.running[self.node(1)].pid
         (bridge,) = [
             child
-            for child in programs.children_of(master)
+            for child in programs.children_of(node)
             if b"bridge.main" in Path(f"/proc/{child}/cmdline").read_bytes()
         ]
         return bridge
@@ -211,17 +212,23 @@ class Cluster:
         )
         return programs.Finished(done.returncode, done.stdout, done.stderr)
 
-    @contextmanager
-    def start(self, *arguments: str | Path) -> Iterator[programs.Running]:
-        """Start a deployment, whose client is killed at the end if it still runs."""
-        process = subprocess.Popen(
+    def popen(
+        self, *arguments: str | Path, stdin: int = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
+        """Start a deployment."""
+        return subprocess.Popen(
             self.command(*arguments),
             env={**self.environment, "CONSTELLATION_FORMAT": "json"},
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+
+    @contextmanager
+    def start(self, *arguments: str | Path) -> Iterator[programs.Running]:
+        """Start a deployment, whose client is killed at the end if it still runs."""
+        process = self.popen(*arguments, stdin=subprocess.DEVNULL)
         with process:
             try:
                 yield programs.Running(process)
@@ -249,16 +256,22 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    directory: Path, *, sizes: tuple[Size, ...] = SIZES, timeout: float = 5.0
+    directory: Path,
+    *,
+    sizes: tuple[Size, ...] = SIZES,
+    timeout: float = 5.0,
+    separate: bool = False,
 ) -> Iterator[Cluster]:
     """Start a cluster, and end it, which leaves nothing."""
     global _clusters
     _clusters += 1
     own = os.getpid() * 7 + _clusters
-    made = Cluster(directory, sizes, f"127.{1 + own // 250 % 250}.{1 + own % 250}", timeout)
+    made = Cluster(
+        directory, sizes, f"127.{1 + own // 250 % 250}.{1 + own % 250}", timeout, separate
+    )
     ensure_key_file(made.key_file)
     try:
-        for number in range(2, len(sizes) + 1):
+        for number in range(1 if separate else 2, len(sizes) + 1):
             made.start_node(number)
         made.start_master()
         made.wait_until_joined()

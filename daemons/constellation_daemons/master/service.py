@@ -184,18 +184,16 @@ class Master:
             )
             return
         node.incarnation = offer.incarnation
-        reports = []
-        for held in offer.held:
-            self._held(held)
-            reports.append(
-                events.Report(
-                    RequestId(held.program.hex(), held.number),
-                    held.attempt,
-                    held.program.hex(),
-                    Amount(held.mem, held.cpu),
-                    None if held.pid is None else held.pid.hex(),
-                )
+        reports = [
+            events.Report(
+                RequestId(held.program.hex(), held.number),
+                held.attempt,
+                held.program.hex(),
+                Amount(held.mem, held.cpu),
+                None if held.pid is None else held.pid.hex(),
             )
+            for held in offer.held
+        ]
         capacity = Amount(offer.mem, offer.cpu)
         self._handle(events.NodeJoined(node.name, offer.incarnation, capacity, tuple(reports)))
         joined = [each for each in self._nodes.values() if each.incarnation is not None]
@@ -208,9 +206,6 @@ class Master:
         )
         if len(joined) == len(self._nodes):
             self._open_up()
-
-    def _held(self, held: messages.Held) -> None:
-        """A program that was there before this master."""
 
     def _hear_of_process(self, node: str, incarnation: int, message: messages.FromNode) -> None:
         event: events.Event
@@ -258,6 +253,8 @@ class Master:
                 raise ValueError("a bridge says hello first")
             case messages.Ask():
                 self._ask(session, message)
+            case messages.Runs(program):
+                self._programs[program.hex()] = session
             case messages.Drop(program, number):
                 self._placing.pop(RequestId(program.hex(), number), None)
                 self._handle(events.Cancelled(RequestId(program.hex(), number)))
@@ -338,9 +335,10 @@ class Master:
     def _place(self, place: instructions.Place) -> None:
         request = place.request
         self._settled(request)
-        bridge = self._bridges.get(self._programs[request.asker])
-        if bridge is None:
-            return  # it is gone; that is handled by its end
+        session = self._programs.get(request.asker)
+        if session is None:
+            return  # its bridge is gone; that is handled by its end
+        bridge = self._bridges[session]
         self._placing[request] = place.attempt
         self._send_to(
             place.node,
