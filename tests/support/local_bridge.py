@@ -43,6 +43,7 @@ logger = logging.getLogger("local bridge")
 HERE = Path(__file__)
 LIMIT = 60.0
 STORE_LIMIT = 1 << 30
+_OWN_GROUP = "import os, sys; os.setpgrp(); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -304,14 +305,14 @@ class LocalBridge:
 
         A job, as of a shell, has a process group and no session of its own: so it can be stopped.
         """
+        own_group = [sys.executable, "-c", _OWN_GROUP] if job else []
         process = subprocess.Popen(
-            self.command(*arguments),
+            [*own_group, *self.command(*arguments)],
             env=environment(CONSTELLATION_FORMAT=form, **settings),
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,
             start_new_session=not job,
-            preexec_fn=os.setpgrp if job else None,
         )
         with process:
             try:
