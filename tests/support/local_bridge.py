@@ -43,6 +43,7 @@ logger = logging.getLogger("local bridge")
 HERE = Path(__file__)
 LIMIT = 60.0
 STORE_LIMIT = 1 << 30
+_OWN_GROUP = "import os, sys; os.setpgrp(); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,7 @@ class Nodes:
     def ended(self, program: bytes, node: str) -> None:
         """An agent is dead: the node tidies up, and tells the bridge, by way of the master."""
         del self._agents[program, node]
-        sweep_trees(self._options.trees)
-        sweep_runtime(os.environ["TMPDIR"])
+        tidy(self._options)
 
     @property
     def empty(self) -> bool:
@@ -170,6 +170,14 @@ class Agent:
             code = self._process.wait()
             logger.info("the agent on %s has ended with %d", self._node, code)
             self._nodes.ended(self._program, self._node)
+
+
+def tidy(options: Options) -> None:
+    """Remove what killed agents have left, as a node does now and then."""
+    for node in options.nodes:
+        Store(options.store(node), STORE_LIMIT).sweep()
+    sweep_trees(options.trees)
+    sweep_runtime(os.environ["TMPDIR"])
 
 
 def main(options: Options) -> None:
@@ -285,16 +293,26 @@ class LocalBridge:
 
     @contextmanager
     def start(
-        self, *arguments: str | Path, stdin: int = subprocess.DEVNULL, **settings: str
+        self,
+        *arguments: str | Path,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.PIPE,
+        job: bool = False,
+        form: str = "json",
+        **settings: str,
     ) -> Iterator[Deployed]:
-        """Start a deployment, whose client is killed at the end if it still runs."""
+        """Start a deployment, whose client is killed at the end if it still runs.
+
+        A job, as of a shell, has a process group and no session of its own: so it can be stopped.
+        """
+        own_group = [sys.executable, "-c", _OWN_GROUP] if job else []
         process = subprocess.Popen(
-            self.command(*arguments),
-            env=environment(CONSTELLATION_FORMAT="json", **settings),
+            [*own_group, *self.command(*arguments)],
+            env=environment(CONSTELLATION_FORMAT=form, **settings),
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
-            start_new_session=True,
+            start_new_session=not job,
         )
         with process:
             try:
