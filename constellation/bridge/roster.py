@@ -197,6 +197,13 @@ class Roster:
                 member.killed, member.cause = not member.dead, cause
                 self._direct(member, End())
 
+    def kill_one(self, number: int, cause: str) -> None:
+        """Kill a process, if there is one of this number."""
+        member = self._members.get(number)
+        if member is not None and member.pid is not None and not member.dead:
+            member.killed, member.cause = True, cause
+            self._direct(member, End())
+
     def shut(self, fd: int) -> None:
         """Nobody reads what processes write to their descriptor `fd` any more."""
         self._shut.add(fd)

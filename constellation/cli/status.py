@@ -32,12 +32,14 @@ _WIDE = 240  # columns
 
 @click.command(cls=Command)
 @address_argument
+@click.option("--processes", is_flag=True, help="Name each process too.")
 @format_option
 @key_options
 @verbose_option()
 @version_option
 def status(
     address: Address,
+    processes: bool,
     format: Format,  # noqa: A002
     key_options: KeyOptions,
 ) -> None:
@@ -45,7 +47,7 @@ def status(
 
     HOST:PORT is where the master listens.
     """
-    found = query(address, key_options, AskStatus())
+    found = query(address, key_options, AskStatus(processes))
     assert isinstance(found, Status)
     if format is Format.JSON:
         click.echo(msgspec.json.encode(as_json(found)).decode())
@@ -61,6 +63,7 @@ def as_json(found: Status) -> dict[str, Any]:
         "nodes": [_fields(node) for node in found.nodes],
         "programs": [_fields(program) for program in found.programs],
         "waiting": [_fields(size) for size in found.waiting],
+        "processes": [_fields(process) for process in found.running],
     }
 
 
@@ -95,6 +98,14 @@ def _show(found: Status) -> None:
             )
         console.print()
         console.print(programs)
+    if found.running:
+        running = Table("process", "program", "node", "memory", "cores", box=None)
+        for process in found.running:
+            cores = f"{process.cpu / _BILLION:g}"
+            names = process.pid[:7], process.program[:7], process.node
+            running.add_row(*names, str(Mem(process.mem)), cores)
+        console.print()
+        console.print(running)
     for size in found.waiting:
         need = f"{Mem(size.mem)} and {size.cpu / _BILLION:g} cores"
         console.print(f"{size.count} of {need} for {size.seconds:.0f} s: {size.reason}")

@@ -15,11 +15,17 @@ from constellation.control.messages import Message
 
 
 class AskStatus(Message, frozen=True):
-    """How does the cluster stand?"""
+    """How does the cluster stand?
+
+    Attributes:
+        processes: Whether to name each process: there may be very many.
+    """
+
+    processes: bool = False
 
 
 class AskKill(Message, frozen=True):
-    """End a program.
+    """End a program, or a process.
 
     Attributes:
         target: The beginning of its name, in hexadecimal digits: enough to tell it from others.
@@ -90,6 +96,24 @@ class WaitingState(Message, frozen=True):
     reason: str
 
 
+class ProcessState(Message, frozen=True):
+    """A process.
+
+    Attributes:
+        pid: The key of its Pid, in hexadecimal digits.
+        program: Its program.
+        node: Where it is.
+        mem: Bytes that it was promised.
+        cpu: Billionths of a core that it was promised.
+    """
+
+    pid: str
+    program: str
+    node: str
+    mem: int
+    cpu: int
+
+
 class Status(Message, frozen=True):
     """How the cluster stands at one moment.
 
@@ -100,6 +124,7 @@ class Status(Message, frozen=True):
         nodes: The nodes, by name.
         programs: The programs, by name.
         waiting: What waits, the one that waits for longest first.
+        running: The processes, if they were asked for.
     """
 
     version: str
@@ -108,6 +133,7 @@ class Status(Message, frozen=True):
     nodes: tuple[NodeState, ...]
     programs: tuple[ProgramState, ...]
     waiting: tuple[WaitingState, ...]
+    running: tuple[ProcessState, ...] = ()
 
 
 class Done(Message, frozen=True):

@@ -162,7 +162,17 @@ class KillProgram(Message, frozen=True):
     cause: str
 
 
-ToBridge: TypeAlias = Open | Granted | Waits | Refused | Again | NodeLost | KillProgram
+class KillProcess(Message, frozen=True):
+    """A user of the cluster has ended a process."""
+
+    program: bytes
+    number: int
+    cause: str
+
+
+ToBridge: TypeAlias = (
+    Open | Granted | Waits | Refused | Again | NodeLost | KillProgram | KillProcess
+)
 
 
 # -- master -> node -------------------------------------------------------------------------------

@@ -233,6 +233,11 @@ def test_status_and_kill(cluster: Cluster, tmp_path: Path) -> None:
         (program,) = status["programs"]
         assert sum(node["processes"] for node in status["nodes"]) == 4
         assert sum(node["used_mem"] for node in status["nodes"]) == 4 * (100 << 20)
+        status = cluster.json("status", "--processes")
+        children = [node.pid for node in running.tree.all() if node.parent is not None]
+        assert {each["pid"] for each in status["processes"]} > set(children)
+        assert cluster.tool("kill", children[0][:12]).returncode == 0
+        running.until(lambda: any(e["event"] == "exit" for e in running.events))
         human = cluster.tool("status").stdout
         assert program["program"][:7] in human
         assert cluster.master in human

@@ -28,6 +28,7 @@ from constellation_daemons.messages import (
     Finish,
     FromBridge,
     Granted,
+    KillProcess,
     KillProgram,
     NodeLost,
     Open,
@@ -69,6 +70,9 @@ class Programs(Protocol):
 
     def kill(self, program: bytes, cause: str) -> None:
         """A user of the cluster has ended a program."""
+
+    def kill_process(self, program: bytes, number: int, cause: str) -> None:
+        """A user of the cluster has ended a process."""
 
 
 class MasterPlacing:
@@ -177,6 +181,8 @@ class MasterPlacing:
                 programs.node_lost(program, node)
             case KillProgram(program, cause):
                 programs.kill(program, cause)
+            case KillProcess(program, number, cause):
+                programs.kill_process(program, number, cause)
 
     def _note(self, program: bytes, number: int, missing: bool) -> None:
         """Tell the user, if it still waits."""

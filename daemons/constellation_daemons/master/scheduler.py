@@ -72,6 +72,7 @@ from constellation_daemons.master.jobs import WAITING, SchedulerError
 from constellation_daemons.master.membership import Membership
 from constellation_daemons.master.progress import Progress
 from constellation_daemons.master.requests import Requests
+from constellation_daemons.master.snapshot import ProcessView
 from constellation_daemons.master.story import Story
 from constellation_daemons.master.values import Amount, RequestId
 from constellation_daemons.master.waits import Room
@@ -182,6 +183,10 @@ class Scheduler:
         }
 
     # -- what has happened
+
+    def processes(self) -> list[ProcessView]:
+        """All processes that run."""
+        return snapshot.processes(self._allocation.nodes)
 
     def story(self) -> tuple[str, ...]:
         """What has happened last, a line each."""

@@ -37,6 +37,7 @@ __all__ = ["Master"]
 
 logger = logging.getLogger(__name__)
 
+_BY_USER = "killed by a user of the cluster"
 _RENEW = 2.0
 _REDIAL = 1.0
 _KINDS = {
@@ -407,20 +408,31 @@ class Master:
             expected = "expected AskStatus or AskKill of this version of constellation"
             return cluster.encode(cluster.Wrong(f"no request: {error}; {expected}"))
         if isinstance(asked, cluster.AskStatus):
-            return cluster.encode(self._status())
+            return cluster.encode(self._status(processes=asked.processes))
         return cluster.encode(self._kill(asked.target))
 
     def _kill(self, target: str) -> cluster.Done | cluster.Wrong:
-        found = [program for program in self._programs if program.startswith(target.lower())]
-        if len(found) != 1:
-            what = "no program" if not found else f"{len(found)} programs"
+        start = target.lower()
+        programs = [program for program in self._programs if program.startswith(start)]
+        running = [each for each in self._scheduler.processes() if each.pid.startswith(start)]
+        if len(programs) + len(running) != 1:
+            what = "nothing" if not (programs or running) else "more than one program or process"
             return cluster.Wrong(f"there is {what} whose name begins with {target}")
-        program = bytes.fromhex(found[0])
-        message = messages.KillProgram(program, "killed by a user of the cluster")
-        self._programs[found[0]].send(messages.encode(message))
-        return cluster.Done(f"program {found[0][:7]} is being killed")
+        if programs:
+            program = bytes.fromhex(programs[0])
+            message: messages.ToBridge = messages.KillProgram(program, _BY_USER)
+            self._programs[programs[0]].send(messages.encode(message))
+            return cluster.Done(f"program {programs[0][:7]} is being killed")
+        (process,) = running
+        session = self._programs.get(process.request.asker)
+        if session is None:
+            return cluster.Wrong(f"the bridge of process {process.pid[:7]} is not there")
+        program = bytes.fromhex(process.program)
+        message = messages.KillProcess(program, process.request.number, _BY_USER)
+        session.send(messages.encode(message))
+        return cluster.Done(f"process {process.pid[:7]} is being killed")
 
-    def _status(self) -> cluster.Status:
+    def _status(self, *, processes: bool) -> cluster.Status:
         snapshot = self._scheduler.snapshot()
         now = monotonic()
         views = {view.node: view for view in snapshot.nodes}
@@ -464,4 +476,10 @@ class Master:
             tuple(nodes),
             tuple(programs),
             tuple(sizes),
+            tuple(
+                cluster.ProcessState(
+                    each.pid, each.program, each.node, each.need.mem, each.need.cpu
+                )
+                for each in (self._scheduler.processes() if processes else ())
+            ),
         )
