@@ -1,4 +1,4 @@
-"""What tools ask a master: requests and replies over REQ and ROUTER, each in MessagePack.
+"""What tools ask a master or a node: requests and replies over REQ and ROUTER, in MessagePack.
 
 A request that is none is answered with :class:`Wrong`, which says what was expected.
 """
@@ -34,7 +34,11 @@ class AskKill(Message, frozen=True):
     target: str
 
 
-Request: TypeAlias = AskStatus | AskKill
+class AskNode(Message, frozen=True):
+    """Which node are you? What a node is asked."""
+
+
+Request: TypeAlias = AskStatus | AskKill | AskNode
 
 
 # -- replies --------------------------------------------------------------------------------------
@@ -136,6 +140,20 @@ class Status(Message, frozen=True):
     running: tuple[ProcessState, ...] = ()
 
 
+class NodeAnswer(Message, frozen=True):
+    """A node is here.
+
+    Attributes:
+        version: The version of constellation.
+        python: The version of Python.
+        master: The master that it serves; None: none.
+    """
+
+    version: str
+    python: str
+    master: str | None
+
+
 class Done(Message, frozen=True):
     """That is done, or on its way."""
 
@@ -148,7 +166,7 @@ class Wrong(Message, frozen=True):
     text: str
 
 
-Reply: TypeAlias = Status | Done | Wrong
+Reply: TypeAlias = Status | NodeAnswer | Done | Wrong
 
 request_decoder = msgspec.msgpack.Decoder(Request)
 reply_decoder = msgspec.msgpack.Decoder(Reply)

@@ -439,6 +439,29 @@ def test_a_node_that_stops_in_order(own: Cluster, tmp_path: Path) -> None:
     own.wait_for(lambda: own.states()[name] in ("lost", "absent"))
 
 
+# -- checking -------------------------------------------------------------------------------------
+
+
+def test_a_node_that_is_yet_to_join_can_check(cluster: Cluster) -> None:
+    arguments = ["--check", "--join", cluster.master, cluster.node(7)]
+    done = cluster.service("node", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"here: the node can listen at {cluster.node(7)}"
+    assert lines[1] == f"master {cluster.master}: can be talked to"
+    for number in (1, 2, 3):
+        assert f"node {cluster.node(number)}: can be talked to" in lines
+
+
+def test_what_is_wrong_is_said(cluster: Cluster) -> None:
+    arguments = ["--check", "--join", cluster.node(50), "192.0.2.1:9999"]
+    done = cluster.service("node", *arguments)
+    assert done.returncode == 1
+    assert "this machine has no such address" in done.stdout
+    assert f"master {cluster.node(50)}: no answer within" in done.stdout
+    assert cluster.service("node", "--check", cluster.node(7)).returncode == 2
+
+
 # -- joining --------------------------------------------------------------------------------------
 
 

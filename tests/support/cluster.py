@@ -236,6 +236,18 @@ class Cluster:
                 if process.poll() is None:
                     process.send_signal(signal.SIGKILL)
 
+    def service(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of a service that ends by itself."""
+        words = ["-m", "constellation", command, "--key-file", self.key_file, *arguments]
+        return subprocess.run(
+            [sys.executable, *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+
     def tool(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `constellation COMMAND MASTER ARGUMENTS`."""
         words = ["-m", "constellation", command, "--key-file", self.key_file]

@@ -407,6 +407,10 @@ class Master:
             logger.warning("a request that is none: %s", error)
             expected = "expected AskStatus or AskKill of this version of constellation"
             return cluster.encode(cluster.Wrong(f"no request: {error}; {expected}"))
+        if isinstance(asked, cluster.AskNode):
+            # It is a node too, if it is asked as one.
+            own = cluster.NodeAnswer(VERSION, platform.python_version(), str(self._address))
+            return cluster.encode(own)
         if isinstance(asked, cluster.AskStatus):
             return cluster.encode(self._status(processes=asked.processes))
         return cluster.encode(self._kill(asked.target))
