@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -177,7 +178,7 @@ def tidy(options: Options) -> None:
     for node in options.nodes:
         Store(options.store(node), STORE_LIMIT).sweep()
     sweep_trees(options.trees)
-    sweep_runtime(os.environ["TMPDIR"])
+    sweep_runtime(tempfile.gettempdir())
 
 
 def main(options: Options) -> None:
@@ -366,8 +367,8 @@ def environment(**settings: str) -> dict[str, str]:
 def bridge(directory: Path, **options: Any) -> Iterator[LocalBridge]:
     """Start a bridge, and end it, if it still runs."""
     chosen = Options(str(directory), **options)
-    make_key_file(chosen.key_file)
     os.makedirs(chosen.trees)
+    make_key_file(chosen.key_file)
     with (
         open(directory / "log", "wb") as log,
         subprocess.Popen(
