@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Decoder", "Undecodable", "undecodable"]
 
 _STEP = 1 << 20
+_LITTLE = 4096
+"""Bytes up to which a copy takes less than a view."""
 
 
 def _raw(part: Buffer) -> bytes:
@@ -93,6 +95,18 @@ class Decoder:
             malformed.__cause__ = error
             return undecodable(parts, count, malformed)
         return [_attempt(self._load, *value) for value in values]
+
+    def decode_one(self, parts: list[Buffer], codec: str) -> Any:
+        """The value of a message that has one; `Undecodable` if it could not be decoded."""
+        part = parts[0] if len(parts) == 1 else b""
+        if codec != "pickle" or type(part) is not bytes or not 0 < len(part) < _LITTLE:
+            return self.decode(parts, 1, codec)[0]
+        try:
+            if needs_image(part, self._image):
+                return self._loads(part[START_OF_ONE:])
+            return pickle.loads(part[START_OF_ONE:])
+        except Exception as raised:  # noqa: BLE001 - the user's reductions may raise anything
+            return Undecodable(_explained(raised))
 
     def _decode_each(
         self, parts: list[Buffer], count: int, decode: Callable[[Any], Any]

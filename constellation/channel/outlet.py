@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from constellation.channel.payload import Encoder
 from constellation.errors import ChannelError, ProcessExited
-from constellation.transport.lock import Entry, refuse
+from constellation.transport.lock import Entry, refuse, stay_at_exit
 from constellation.transport.memory import Lent
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Outlet:
         self._transport = context.transport
         self._peer = peer
         self._make_guard()
-        self._clear = False
+        self._clear: object | None = None  # the handle whose values `put` takes
         self._waiting: deque[Waiting] = deque()
         self.codec = "pickle"
         self._encoder = self._encoder_of("pickle")
@@ -130,10 +130,11 @@ class Outlet:
         self.owner = owner
         self._refresh()
 
-    def put(self, value: object) -> Packed | None:
+    def put(self, value: object, owner: object) -> Packed | None:
         """Send a value, or give it back as what is to be admitted.
 
         Raises:
+            ChannelError: The handle was closed.
             SerializationError: It cannot be encoded.
             RuntimeError: The calling thread was interrupted where it must not be added.
         """
@@ -146,14 +147,14 @@ class Outlet:
                     got = True
                 if self._inside:
                     refuse()
-                if self._clear:
+                if self._clear is owner:
                     try:
                         self._inside = True
                         batched = self._batched + self._encoder.add(value) + VALUE_WEIGHT
-                        if batched > self._calm:
-                            return self._consider(batched)
-                        self._batched = batched
-                        return None
+                        if batched <= self._calm:
+                            self._batched = batched
+                            return None
+                        return self._consider(batched)
                     finally:
                         self._inside = False
         except RuntimeError as error:
@@ -161,6 +162,10 @@ class Outlet:
                 raise
             # What was raised without the guard; `with` has failed to release it after that.
             raise (error.__context__ or error) from None
+        if self.owner is not owner:
+            if self._transport.leaving:
+                stay_at_exit()
+            raise ChannelError(f"send() to {self._peer.pid}: the Sender is closed")
         encoder = self._encoder_of(self.codec)
         size = encoder.add(value)
         return encoder.take()[0], size + VALUE_WEIGHT
@@ -237,7 +242,7 @@ class Outlet:
 
     def ended(self) -> None:
         """The peer is gone."""
-        self._clear = False
+        self._clear = None
         for waiting in self._waiting:
             waiting.wake()
         self.received()
@@ -247,13 +252,13 @@ class Outlet:
         if self.owner is not None and not self.close_deferred(self.owner):
             if not self._transport.failed:
                 self.outbound.close()
-            self.owner = None
-            self._clear = False
+            self.owner = self._clear = None
 
     def forked(self) -> None:
         """This is a fork of the process: sends go the way where they are refused."""
         self._make_guard()
-        self._clear = self._inside = False
+        self._clear = None
+        self._inside = False
 
     # -- who may come in
 
@@ -279,7 +284,7 @@ class Outlet:
             finally:
                 self._inside = False
 
-    def _attempted(self, action: Callable[[], None]) -> bool:
+    def _attempted(self, action: Callable[[], object]) -> bool:
         """Do something if nobody is in here. The transport's lock is held."""
         guard = self._guard
         try:
@@ -327,7 +332,7 @@ class Outlet:
         if not waiting.queued:
             waiting.queued = True
             queue.append(waiting)
-        self._clear = False
+        self._clear = None
         self._peer.link.await_room(self.outbound)
         self._transport.transmit(self._peer)
         return False
@@ -356,38 +361,51 @@ class Outlet:
     def _refresh(self) -> None:
         self._limit = self.outbound.granted - self.outbound.pushed
         self._calm = min(self._calm, self._limit)
-        self._clear = self.owner is not None and not self._waiting and not self._peer.exit_known
+        clear = self.owner is not None and not self._waiting and not self._peer.exit_known
+        self._clear = self.owner if clear else None
 
-    def _push(self) -> None:
-        """Hand the batch to the stream.
+    def _push(self, now: float | None = None) -> bool:
+        """Hand the batch to the stream. With a time, which is now, send it if it is its turn.
 
         An interrupt may come at any time in here. The batch stays until the stream has it, and
         `_last` tells whether it has; until all is done no value is put into the batch.
+
+        Returns:
+            Whether the batch was sent.
         """
-        outbound, encoder = self.outbound, self._encoder
+        outbound, encoder, peer = self.outbound, self._encoder, self._peer
         if self._last >= 0:
             self._mend()
-        if not encoder.count:
-            return
-        clear, self._clear = self._clear, False
+        count = encoder.count
+        if not count:
+            return False
+        clear = self._clear
+        self._clear = None
         self._last = outbound.last
-        parts, count = encoder.message()
+        message = None
+        parts = encoder.message()
         if len(parts) > 1:
             self._mark_sent(parts)
-        outbound.push(parts, count, self._batched)
+        elif now is not None and clear is not None and peer.route is not None:
+            message = outbound.dispatch(parts[0], count, self._batched)
+        if message is None:
+            outbound.push(parts, count, self._batched)
+        else:
+            # At once: the peer may be waiting for it.
+            self._transport.send(peer, message)
         encoder.clear()
-        now = monotonic()
         self._last = -1
         self._batched = self._calm = 0
         self._limit = outbound.granted - outbound.pushed
-        self._flushed_at = now
+        self._flushed_at = monotonic() if now is None else now
         self._clear = clear
-        if count < _MANY:
-            self._interval = _IDLE
-            self._pace = 0
-        else:
+        if count >= _MANY:
             self._interval = min(self._interval * 2, _BUSY)
             self._pace = count // 8
+        elif self._pace:
+            self._interval = _IDLE
+            self._pace = 0
+        return message is not None
 
     def _mend(self) -> None:
         """An interrupt came while the batch was handed over."""
@@ -422,8 +440,7 @@ class Outlet:
         self._push()
         if tell:
             self.outbound.close()
-        self.owner = None
-        self._clear = False
+        self.owner = self._clear = None
         for waiting in self._waiting:
             waiting.wake()
         self._transport.flushed(self)
@@ -452,10 +469,14 @@ class Outlet:
                 transport.defer(partial(self._attempted, self._send_batch))
             else:
                 with lock.raw:
-                    if leaves:
-                        self._send_batch()
-                    else:
+                    if not leaves:
                         transport.flush_later(self, self._peer)
+                    else:
+                        sent = self._push(now)
+                        if not first:
+                            transport.flushed(self)
+                        if not sent:
+                            transport.transmit(self._peer)
             if leaves:
                 return None
         # Where values come fast, the clock is not looked at for each of them.
@@ -475,7 +496,7 @@ class Outlet:
                 self._refresh()
                 self._transport.transmit(self._peer)
                 return None
-            self._clear = False
+            self._clear = None
             self._transport.transmit(self._peer)
         return parts, weight
 

@@ -48,7 +48,8 @@ class Output(Protocol):
 class ImagePickler(cloudpickle.CloudPickler):  # type: ignore[misc]
     """Pickles values for other processes of the program.
 
-    Usable for many values; `clear_memo` goes between them.
+    Usable for many values; `clear_memo` goes between them. It is `touched` by what is of no
+    built-in type.
 
     Args:
         output: Where the pickles go.
@@ -72,16 +73,19 @@ class ImagePickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         super().__init__(output, protocol=PROTOCOL, buffer_callback=buffer_callback)
         self._image = image
         self._functions = None if image is None else FunctionReducer(image, spawning=spawning)
+        self.touched = False
 
     def forget(self) -> None:
-        """Lets go of what only matters within one pickle. To be called now and then."""
+        """Lets go of what only matters within one pickle. To be called when it was `touched`."""
         if self._functions is not None:
             self._functions.forget()
         if self.globals_ref:
             self.globals_ref.clear()
+        self.touched = False
 
     def reducer_override(self, obj: Any) -> Any:
         """Says how an object is pickled; the built-in types never get here."""
+        self.touched = True
         image, functions = self._image, self._functions
         if image is None or functions is None:
             return super().reducer_override(obj)
