@@ -16,7 +16,7 @@ from constellation.channel.layout import (
     lengths_of_small,
     unpack_large,
 )
-from constellation.channel.pickling import ImageUnpickler, needs_image
+from constellation.channel.pickling import UNDERSCORE, ImageUnpickler, needs_image
 from constellation.errors import SerializationError
 
 if TYPE_CHECKING:
@@ -98,11 +98,13 @@ class Decoder:
 
     def decode_one(self, parts: list[Buffer], codec: str) -> Any:
         """The value of a message that has one; `Undecodable` if it could not be decoded."""
-        part = parts[0] if len(parts) == 1 else b""
-        if codec != "pickle" or type(part) is not bytes or not 0 < len(part) < _LITTLE:
+        if len(parts) != 1 or codec != "pickle":
+            return self.decode(parts, 1, codec)[0]
+        part = parts[0]
+        if type(part) is not bytes or len(part) > _LITTLE:
             return self.decode(parts, 1, codec)[0]
         try:
-            if needs_image(part, self._image):
+            if UNDERSCORE in part and needs_image(part, self._image):
                 return self._loads(part[START_OF_ONE:])
             return pickle.loads(part[START_OF_ONE:])
         except Exception as raised:  # noqa: BLE001 - the user's reductions may raise anything

@@ -6,7 +6,7 @@ to block, or after a moment.
 
 Two locks, taken in this order: `guard` for the batch, and the transport's for the stream. Whoever
 holds the transport's only tries the guard: the transport, and what interrupts a thread in there.
-Of the other places where a handler or finalizer may have come, `_inside` tells.
+Who interrupts a thread that has the guard, as a handler or finalizer may, does not take it again.
 
 =========  ================================================================================
 clear      a handle is open, nobody waits for room, the peer lives: `put` takes the value
@@ -84,7 +84,7 @@ class Outlet:
         "_entry",
         "_flushed_at",
         "_guard",
-        "_inside",
+        "_held",
         "_interval",
         "_last",
         "_limit",
@@ -112,7 +112,6 @@ class Outlet:
         self._limit = 0  # what the batch may weigh
         self._calm = 0  # up to what weight nothing needs to be considered
         self._pace = 0  # so many values may come until the clock is looked at again
-        self._inside = False  # somebody is at it
         self._last = -1  # while the batch is handed over, the last record before it
         self._flushed_at = 0.0
         self._interval = _IDLE
@@ -138,6 +137,8 @@ class Outlet:
             SerializationError: It cannot be encoded.
             RuntimeError: The calling thread was interrupted where it must not be added.
         """
+        if self._held():
+            refuse()
         got = True
         try:
             with self._trial as free:
@@ -145,18 +146,12 @@ class Outlet:
                     got = False
                     self._await_guard()
                     got = True
-                if self._inside:
-                    refuse()
                 if self._clear is owner:
-                    try:
-                        self._inside = True
-                        batched = self._batched + self._encoder.add(value) + VALUE_WEIGHT
-                        if batched <= self._calm:
-                            self._batched = batched
-                            return None
-                        return self._consider(batched)
-                    finally:
-                        self._inside = False
+                    batched = self._batched + self._encoder.add(value) + VALUE_WEIGHT
+                    if batched <= self._calm:
+                        self._batched = batched
+                        return None
+                    return self._consider(batched)
         except RuntimeError as error:
             if got:
                 raise
@@ -258,12 +253,13 @@ class Outlet:
         """This is a fork of the process: sends go the way where they are refused."""
         self._make_guard()
         self._clear = None
-        self._inside = False
 
     # -- who may come in
 
     def _make_guard(self) -> None:
-        self._guard: Any = threading.RLock()
+        guard: Any = threading.RLock()
+        self._guard = guard
+        self._held: Callable[[], bool] = guard._is_owned
         self._entry = Entry(self._guard)
         self._trial = Entry(self._guard, blocking=False)
 
@@ -273,31 +269,29 @@ class Outlet:
         Raises:
             RuntimeError: The calling thread was interrupted in the middle of something.
         """
-        if self._transport.lock.held():
-            refuse()  # before the guard: who has that may wait for this lock
+        if self._interrupted():
+            refuse()  # before the guard: who has that may wait for the lock
         with self._entry, self._transport.lock.raw:
-            if self._inside:
-                refuse()
-            try:
-                self._inside = True
-                return action()
-            finally:
-                self._inside = False
+            return action()
 
     def _attempted(self, action: Callable[[], object]) -> bool:
         """Do something if nobody is in here. The transport's lock is held."""
-        guard = self._guard
+        if self._held():
+            return False
+        got = True
         try:
-            if not guard.acquire(blocking=False) or self._inside:
-                return False
-            try:
-                self._inside = True
-                action()
-            finally:
-                self._inside = False
-        finally:
-            _let_go(guard)
-        return True
+            with self._trial as free:
+                if free:
+                    action()
+                else:
+                    got = False
+        except RuntimeError as error:
+            if got:
+                raise
+            # Since `with` has failed to release what it has not got.
+            if error.__context__ is not None:
+                raise error.__context__ from None
+        return got
 
     def _await_guard(self) -> None:
         """Wait for the guard, which another thread has."""
@@ -307,7 +301,7 @@ class Outlet:
 
     def _interrupted(self) -> bool:
         """Whether the calling thread was interrupted in the middle of something."""
-        return self._transport.lock.held() or (self._inside and self._guard._is_owned())
+        return self._transport.lock.held() or self._held()
 
     # -- guard and transport's lock held
 
@@ -499,12 +493,3 @@ class Outlet:
             self._clear = None
             self._transport.transmit(self._peer)
         return parts, weight
-
-
-def _let_go(guard: Any) -> None:
-    """Release a guard that was tried for, if this thread has it.
-
-    An interrupt may come between its `acquire` and the next step, so only the guard can tell.
-    """
-    if guard._is_owned():
-        guard.release()

@@ -35,7 +35,8 @@ Buffer = bytes | bytearray | memoryview
 # What a pickle contains that names objects of `__main__`: only for those does the image matter.
 _MAIN = b"__main__"
 _RECORDED = b"recorded__main__"
-_UNDERSCORE = ord("_")
+UNDERSCORE = ord("_")
+"""A byte without which there is none of these."""
 
 
 class Output(Protocol):
@@ -165,7 +166,7 @@ class ImageUnpickler(pickle.Unpickler):
 def needs_image(pickles: bytes, image: ImageRecord | None) -> bool:
     """Whether plain `pickle.loads` might resolve a name in these pickles otherwise."""
     # Looking for one byte is many times faster than looking for more.
-    if _UNDERSCORE not in pickles or image is None or _MAIN not in pickles:
+    if UNDERSCORE not in pickles or image is None or _MAIN not in pickles:
         return False
     return _RECORDED in pickles or image.rebound()
 

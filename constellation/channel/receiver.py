@@ -15,6 +15,7 @@ from constellation.channel.makefile import ReceiverFile
 from constellation.channel.payload import Decoder, Undecodable
 from constellation.channel.sender import check_remote, raise_in_use
 from constellation.channel.types import Typed, matches
+from constellation.deadline import Deadline
 from constellation.errors import (
     ChannelClosed,
     ChannelError,
@@ -39,7 +40,6 @@ _getframe = sys._getframe
 T_co = TypeVar("T_co", covariant=True)
 
 _NOTHING: deque[Any] = deque()
-_NONE: Any = object()
 
 
 class Receiver(Generic[T_co]):
@@ -198,11 +198,11 @@ class Receiver(Generic[T_co]):
 
     # -- for the operation
 
-    def _take(self, recv: _Recv[Any]) -> bool:
-        """Give an operation the value of the next message, or have it find them in `_values`.
+    def _take(self, recv: _Recv[Any]) -> bool | None:
+        """Give an operation the value of the next message, if it has one.
 
         Returns:
-            Whether there was one.
+            Whether there was a message; None if its values are in `_values` now.
         """
         mailbox, transport = self._mailbox, self._transport
         lock, guard = transport.lock, mailbox.guard
@@ -210,7 +210,7 @@ class Receiver(Generic[T_co]):
             refuse()  # before the guard: who has that may wait for the lock
         with guard.raw:
             if self._values:
-                return True  # another thread was here
+                return None  # another thread was here
             with lock.raw:
                 message = self._advance(mailbox)
                 if message is None:
@@ -225,12 +225,15 @@ class Receiver(Generic[T_co]):
                 codec = mailbox.codec
                 if message.count == 1:
                     value = self._decoder.decode_one(message.parts, codec)
-                    if type(value) is Undecodable:
+                    failed = type(value) is Undecodable
+                    if failed:
                         self._blame(message, [value], codec)
                     # Taken by these lines together.
                     recv._value = value
                     message.parts = []
                     mailbox.items.popleft()
+                    if failed:
+                        raise value.error
                     return True
                 decoded = self._decoder.decode(message.parts, message.count, codec)
                 if Undecodable in map(type, decoded):
@@ -238,7 +241,7 @@ class Receiver(Generic[T_co]):
                 values = message.values = deque(decoded)
                 message.parts = []
             self._values = values
-            return True
+            return None
 
     def _blame(self, message: Message, decoded: list[Any], codec: str) -> None:
         """Raise what a signal handler raised while values were decoded, which are not to blame.
@@ -339,7 +342,8 @@ class _Recv(Operation[T_co]):
         # As `block`, with `_start` and `_attempt`, in short: this is done for each value.
         self.__class__ = _Recv
         self._started = True
-        values = self._receiver._values
+        receiver = self._receiver
+        values = receiver._values
         try:
             if values:
                 try:
@@ -351,7 +355,11 @@ class _Recv(Operation[T_co]):
                         raise value.error
                     taken: T_co = value
                     return taken
-            if not self._attempt():
+            if self._attempt():
+                pass
+            elif timeout is None:
+                receiver._transport.reactor.wait_blocking(self, Deadline.NEVER)
+            else:
                 self._block(timeout)
             result: T_co = self._value
             return result
@@ -367,23 +375,21 @@ class _Recv(Operation[T_co]):
     def _attempt(self) -> bool:
         receiver = self._receiver
         mailbox = receiver._mailbox
-        self._value = _NONE
         while True:
             values = receiver._values
             if values:
                 try:
-                    self._value = values.popleft()
+                    self._value = value = values.popleft()
                 except IndexError:
                     continue  # another thread has taken it
-            elif not (
-                mailbox.items or mailbox.over or receiver._closed or receiver._finished
-            ) or not receiver._take(self):
-                return False
-            value = self._value
-            if type(value) is Undecodable:
-                raise value.error
-            if value is not _NONE:
+                if type(value) is Undecodable:
+                    raise value.error
                 return True
+            if not (mailbox.items or mailbox.over or receiver._closed or receiver._finished):
+                return False
+            taken = receiver._take(self)
+            if taken is not None:
+                return taken
 
     def _undo(self) -> bool:
         self._receiver._put_back(self._value)

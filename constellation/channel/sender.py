@@ -285,11 +285,18 @@ class _Send(_ToOutlet):
         # As `block`, with `_start` and `_attempt`, in short: this is done for each value.
         self.__class__ = _Send
         self._started = True
-        self._place = None
         sender = self._sender
         try:
             packed = sender._outlet.put(self._payload, sender._token)
-            if packed is not None and not self._admit(packed):
+        except ConstellationError as error:
+            raise without_internals(error) from error.__cause__
+        if packed is not None:
+            self._await_room(packed, timeout)
+
+    def _await_room(self, packed: Packed, timeout: float | None) -> None:
+        self._place = None
+        try:
+            if not self._admit(packed):
                 self._block(timeout)
         except ConstellationError as error:
             raise without_internals(error) from error.__cause__

@@ -350,27 +350,32 @@ class Reactor:
         lock = self.lock.raw
         done = False
         try:
-            while not done:
+            with lock:
+                waiter.listed = True
+                maybe = operation._enlist(waiter)
+                gate = None if maybe else self._take_place(waiter)
+            while True:
+                if maybe:
+                    done = operation._attempt()
+                    if done:
+                        return True
+                    with lock:
+                        gate = self._take_place(waiter)
+                if gate is None:
+                    self._wait_leading(operation, waiter, deadline)
+                if not waiter.notified and not self._wait(operation, waiter, gate, deadline):
+                    return False
+                # Before the attempt, which sees what is told of from here on.
+                waiter.notified = False
+                done = operation._attempt()
+                if done:
+                    return True
                 with lock:
                     maybe = not waiter.listed
                     if maybe:
                         waiter.listed = True
                         maybe = operation._enlist(waiter)
                     gate = None if maybe else self._take_place(waiter)
-                if maybe:
-                    done = operation._attempt()
-                    if done:
-                        break
-                    with lock:
-                        gate = self._take_place(waiter)
-                if gate is None:
-                    self._wait_leading(operation, waiter, deadline)
-                if not waiter.notified and not self._wait(operation, waiter, gate, deadline):
-                    break
-                # Before the attempt, which sees what is told of from here on.
-                waiter.notified = False
-                done = operation._attempt()
-            return done
         finally:
             waiter.over = True
             if waiter.listed or self._sleeping or self.lead is waiter:
@@ -419,10 +424,14 @@ class Reactor:
         """
         self._flush()
         lead = self.lead
-        if waiter.notified:
-            return None
         if lead is None:
+            if self._more:
+                self._serve(())
+            if waiter.notified:
+                return None
             self.lead = waiter
+        elif waiter.notified:
+            return None
         elif lead.over or lead.ident == waiter.ident:
             if lead is not waiter:
                 # One that is over is one that an interrupt kept from leaving.
@@ -449,6 +458,7 @@ class Reactor:
     ) -> None:
         limit = deadline.at
         wanted = None
+        lock = self.lock.raw
         try:
             while not waiter.notified:
                 if limit is not None:
@@ -456,8 +466,10 @@ class Reactor:
                     if wanted <= 0:
                         return
                 ready = () if self._more else self._spinning.wait(wanted)
-                with self.lock.raw:
-                    self._serve(ready)
+                with lock:
+                    if self._lead_wakeup.pending:
+                        self._lead_wakeup.clear()
+                    self._more = self._service(ready)
                     if waiter.notified:
                         # It is enlisted again if it has to wait again.
                         operation._delist(waiter)
