@@ -9,10 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     consumes,
     initialize,
     invariant,
+    multiple,
     precondition,
     rule,
 )
@@ -231,6 +233,21 @@ class RosterOverRemotes(RuleBasedStateMachine):
     @rule(number=numbers)
     def ready(self, number: int) -> None:
         self.said(number, Ready())
+
+    @rule(target=numbers, number=numbers, which=st.integers(0, 1))
+    def spawn_until_ready(self, number: int, which: int) -> MultipleResults[int]:
+        """What the rules above come to only now and then."""
+        before = len(self.asked)
+        self.make_it(number, False)
+        self.spawn(number)
+        if len(self.asked) == before:
+            return multiple()
+        child = self.asked.pop()
+        self.where[child] = self.hosts[which]
+        self.roster.placed(child, self.hosts[which])
+        self.make_it(child, False)
+        self.said(child, Ready())
+        return multiple(child)
 
     @rule(number=numbers, data=st.data(), kind=st.sampled_from([Accept, Cancel]))
     def decide(self, number: int, data: st.DataObject, kind: type[Accept | Cancel]) -> None:
