@@ -94,6 +94,7 @@ class MasterPlacing:
         self._asked: dict[bytes, dict[int, Ask]] = {}
         self._next: dict[bytes, int] = {}  # the lowest number that was not asked for, by program
         self._lost: dict[bytes, set[tuple[str, int]]] = {}  # nodes that are lost to a program
+        self._noted: set[bytes] = set()  # programs whose users know that they wait
         self._master: Session | None = None
 
     def start(self, programs: Programs) -> None:
@@ -122,6 +123,7 @@ class MasterPlacing:
         self._asked.pop(program, None)
         self._next.pop(program, None)
         self._lost.pop(program, None)
+        self._noted.discard(program)
         self._say(Finish(program))
 
     # -- the master
@@ -164,6 +166,7 @@ class MasterPlacing:
                 programs.open()
             case Granted(program, number, node, _):
                 if self._asked.get(program, {}).pop(number, None) is not None:
+                    self._served(program)
                     programs.placed(program, number, node)
                 elif program not in self._next:
                     self._say(Finish(program))
@@ -184,8 +187,14 @@ class MasterPlacing:
             case KillProcess(program, number, cause):
                 programs.kill_process(program, number, cause)
 
+    def _served(self, program: bytes) -> None:
+        if not self._asked.get(program):
+            self._noted.discard(program)  # when some wait again, that is news
+
     def _note(self, program: bytes, number: int, missing: bool) -> None:
-        """Tell the user, if it still waits."""
-        if number in self._asked.get(program, {}) and self._programs is not None:
+        """Tell the user, if it still waits, and others of the program have not been told of."""
+        waits = number in self._asked.get(program, {}) and program not in self._noted
+        if waits and self._programs is not None:
+            self._noted.add(program)
             what = "a node that is large enough" if missing else "room"
             self._programs.note(program, f"a process waits for {what}")

@@ -187,6 +187,22 @@ def test_the_user_is_told_of_what_waits_for_long(show: Show) -> None:
     assert show.told[1:] == [("note", P, "a process waits for a node that is large enough")]
 
 
+def test_the_user_is_told_once_of_all_that_waits(show: Show) -> None:
+    for number in (1, 2, 3):
+        show.ask(number)
+        show.hear(Waits(P, number, False))
+    assert show.loop.run(lambda: bool(show.told), 10)
+    show.loop.run(lambda: False, 0.2)
+    told = [("note", P, "a process waits for room")]
+    assert show.told == told
+    for number in (1, 2, 3):
+        show.hear(Granted(P, number, "10.0.0.2:9999", 7))
+    show.ask(4)
+    show.hear(Waits(P, 4, False))
+    assert show.loop.run(lambda: len(show.told) == 5, 10)
+    assert show.told[-1:] == told
+
+
 def test_kills_are_passed_on(show: Show) -> None:
     show.hear(KillProgram(P, "by a user"))
     show.hear(KillProcess(P, 4, "by a user"))
