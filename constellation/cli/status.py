@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from constellation.address import Address
 from constellation.cli.commands import Command
@@ -71,13 +71,15 @@ def _fields(message: msgspec.Struct) -> dict[str, Any]:
 
 
 def _show(found: Status) -> None:
-    console = Console(highlight=False)
-    nodes = Table("node", "state", "memory", "cores", "processes", "heard of", box=None)
+    # Brackets are those of IPv6 addresses here. Addresses are never cut short.
+    console = Console(highlight=False, markup=False, emoji=False)
+    names = Column("node", no_wrap=True)
+    nodes = Table(names, "state", "memory", "cores", "processes", "heard of", box=None)
     for node in found.nodes:
         nodes.add_row(*_node_row(node))
     console.print(nodes)
     if found.programs:
-        programs = Table("program", "bridge", "waiting", box=None)
+        programs = Table("program", Column("bridge", no_wrap=True), "waiting", box=None)
         for each in found.programs:
             programs.add_row(
                 each.program[:7], each.bridge.removeprefix("tcp://"), str(each.waiting)
