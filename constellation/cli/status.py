@@ -76,22 +76,17 @@ def _fields(message: msgspec.Struct) -> dict[str, Any]:
 
 
 def _show(found: Status) -> None:
-    # Who reads it from a pipe wants all of it, and a name that is cut is none.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
-    nodes = Table(
-        Column("node", no_wrap=True, overflow="ignore"),
-        "state",
-        "memory",
-        "cores",
-        "processes",
-        "heard of",
-        box=None,
-    )
+    # Who reads it from a pipe wants all of it, and a name that is cut is none. Brackets are those
+    # of IPv6 addresses here.
+    width = None if sys.stdout.isatty() else _WIDE
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    names = Column("node", no_wrap=True, overflow="ignore")
+    nodes = Table(names, "state", "memory", "cores", "processes", "heard of", box=None)
     for node in found.nodes:
         nodes.add_row(*_node_row(node))
     console.print(nodes)
     if found.programs:
-        programs = Table("program", "bridge", "waiting", box=None)
+        programs = Table("program", Column("bridge", no_wrap=True), "waiting", box=None)
         for each in found.programs:
             programs.add_row(
                 each.program[:7], each.bridge.removeprefix("tcp://"), str(each.waiting)

@@ -54,7 +54,9 @@ class Ports:
             # A port of the range may be taken again while what its last user sent is on its way.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if self._family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                # All addresses are those of IPv4 too.
+                only = int(self._host != "::")
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
             listener.bind((self._host, port))
             listener.listen(_BACKLOG)
         except OSError:

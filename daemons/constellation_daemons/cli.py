@@ -32,6 +32,16 @@ def _address(
         raise click.BadParameter(str(error), context, parameter) from error
 
 
+def _reached(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> Address | None:
+    address = _address(context, parameter, text)
+    if address is not None and (address.is_wildcard or not address.port):
+        problem = f"{address} is where one can listen, and not connect to"
+        raise click.BadParameter(problem, context, parameter)
+    return address
+
+
 def _amount(mem: str | None, cpu: str | None) -> Amount | None:
     """What a node gives, where the user has said something of it."""
     if mem is None and cpu is None:
@@ -48,8 +58,8 @@ def _amount(mem: str | None, cpu: str | None) -> Amount | None:
 
 @click.command(cls=Command)
 @click.argument("address", callback=_address, metavar="HOST:PORT")
-@click.option("--join", callback=_address, metavar="MASTER", help="Join a running cluster.")
-@click.option("--advertise", callback=_address, metavar="HOST:PORT", help="Where others reach it.")
+@click.option("--join", callback=_reached, metavar="MASTER", help="Join a running cluster.")
+@click.option("--advertise", callback=_reached, metavar="HOST:PORT", help="Where others reach it.")
 @click.option("--mem", metavar="SIZE", help="What programs may be given of its memory.")
 @click.option("--cpu", metavar="CORES", help="The same of its processors.")
 @click.option("--check", is_flag=True, help="Only say who can be talked to from here, and where.")
@@ -69,6 +79,11 @@ def node(
 
     HOST:PORT is where the node listens for its master.
     """
+    if join is not None and advertise is None and address.is_wildcard:
+        raise click.UsageError(
+            f"Others cannot connect to {address}, which is all addresses of this machine: say "
+            f"where they reach it with --advertise HOST:PORT."
+        )
     others = [each for each in (join, advertise) if each is not None]
     loopback = all(each.is_loopback for each in (address, *others))
     keypair = key_options.key(loopback_only=loopback)
@@ -91,6 +106,7 @@ def node(
 @click.command(cls=Command)
 @click.argument("address", callback=_address, metavar="HOST:PORT")
 @click.argument("nodes", type=click.Path(), metavar="NODES.TOML")
+@click.option("--advertise", callback=_reached, metavar="HOST:PORT", help="Where others reach it.")
 @click.option(
     "--wait",
     type=click.FloatRange(min=0),
@@ -111,7 +127,12 @@ def node(
 @verbose_option(times=True)
 @version_option
 def master(
-    address: Address, nodes: str, wait: float, timeout: float, key_options: KeyOptions
+    address: Address,
+    nodes: str,
+    advertise: Address | None,
+    wait: float,
+    timeout: float,
+    key_options: KeyOptions,
 ) -> None:
     """Place the processes of programs on the nodes of a cluster.
 
@@ -119,9 +140,11 @@ def master(
     master is that node too.
     """
     found = config.load(nodes)
-    loopback = address.is_loopback and all(each.is_loopback for each in found.addresses)
-    keypair = key_options.key(loopback_only=loopback)
-    run_master(MasterOptions(address, found.nodes, keypair, default_places(), timeout, wait))
+    addresses = [address, *found.addresses, *([] if advertise is None else [advertise])]
+    keypair = key_options.key(loopback_only=all(each.is_loopback for each in addresses))
+    run_master(
+        MasterOptions(address, found.nodes, keypair, default_places(), timeout, wait, advertise)
+    )
 
 
 def node_main() -> None:

@@ -25,6 +25,9 @@ def listen_at(address: Address) -> socket.socket:
     try:
         # The port of a service that has just ended is free again, whatever it had sent last.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if where.is_wildcard and where.is_ipv6:
+            # All addresses are those of IPv4 too, whatever the system is set to.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind((where.host, where.port))
         listener.listen(_BACKLOG)
     except OSError as error:

@@ -6,7 +6,6 @@ import logging
 import os
 import selectors
 import signal
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import platformdirs
@@ -24,6 +23,7 @@ from constellation.transport.router import Router
 from constellation_daemons import messages
 from constellation_daemons.listening import listen_at
 from constellation_daemons.master.feed import Feed
+from constellation_daemons.master.place import own_node, reached_at
 from constellation_daemons.master.service import Master
 from constellation_daemons.master.values import Amount
 from constellation_daemons.node.service import Node, Places
@@ -73,6 +73,7 @@ class MasterOptions:
         places: Where its node keeps things, if it is one.
         timeout: Seconds of silence after which somebody is lost.
         wait: Seconds after which clients are taken though not all nodes have joined.
+        advertise: Where others reach it; None: where its node is reached, or where it listens.
     """
 
     address: Address
@@ -81,6 +82,7 @@ class MasterOptions:
     places: Places
     timeout: float
     wait: float
+    advertise: Address | None = None
 
 
 def default_places(limit: int = STORE_LIMIT) -> Places:
@@ -215,7 +217,10 @@ def run_master(options: MasterOptions) -> None:
 
     Raises:
         ListenError: It cannot listen there.
+        NoPlace: It is not known where others reach it.
     """
+    own = own_node(options.address, options.nodes, options.advertise)
+    reached = reached_at(options.address, own, options.advertise)
     process = _Process(options.keypair)
     _prepare(options.places)
     key, router = process.listen(options.address)
@@ -223,19 +228,20 @@ def run_master(options: MasterOptions) -> None:
     sessions = Sessions(
         process.loop, router, key, rooms, answer=rooms.answer, timeout=options.timeout
     )
-    own = _own_name(options.address, options.nodes)
     if own is not None:
         process.node = Node(process.loop, options.address, options.keypair, options.places)
 
     def dial(name: str) -> Session:
-        if name == own and process.node is not None and rooms.master is not None:
+        if own is not None and name == str(own.reached_at):
+            assert process.node is not None
+            assert rooms.master is not None
             return pair(process.loop, rooms.master, process.node, name)
         return sessions.dial(Address.parse(name).resolve()[0].endpoint)
 
     feed = process.feed(router, options.address)
     rooms.master = Master(
         process.loop,
-        options.address,
+        reached,
         options.nodes,
         feed,
         dial,
@@ -248,8 +254,3 @@ def run_master(options: MasterOptions) -> None:
     process.run()
     feed.close()
     sessions.close()
-
-
-def _own_name(address: Address, nodes: Iterable[NodeConfig]) -> str | None:
-    """The name of the node that the master itself is; None: it is none."""
-    return next((str(node.reached_at) for node in nodes if node.fabric_addr == address), None)

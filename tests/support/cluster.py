@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import programs
 
@@ -68,6 +68,11 @@ class Cluster:
         return self.node(100 if self.separate else 1)
 
     @property
+    def asked(self) -> str:
+        """Where the master is asked."""
+        return self.master
+
+    @property
     def bridge(self) -> str:
         return f"{self.host(1)}:8888"
 
@@ -79,7 +84,16 @@ class Cluster:
         return (self.directory / f"{name}.log").read_text()
 
     @property
+    def caches(self) -> list[Path]:
+        """Where its nodes keep what is in their user's cache."""
+        return [self.directory / "cache"]
+
+    @property
     def environment(self) -> dict[str, str]:
+        return self.environment_at(1)
+
+    def environment_at(self, _number: int) -> dict[str, str]:
+        """The environment of what runs on a host."""
         path = os.pathsep.join(map(str, (programs.ROOT, programs.ROOT / "daemons")))
         return programs.environment(
             PYTHONPATH=path,
@@ -87,41 +101,48 @@ class Cluster:
             XDG_CONFIG_HOME=str(self.directory / "config"),
         )
 
+    def at(self, _number: int, words: list[str]) -> list[str]:
+        """What runs a command on a host."""
+        return words
+
+    @property
+    def key_options(self) -> list[str]:
+        """What tells commands of the key."""
+        return ["--key-file", self.key_file]
+
     # -- services
 
-    def _start(self, name: str, command: str, *arguments: str) -> None:
+    def _start(self, number: int, command: str, *arguments: str) -> None:
+        name = self.node(number)
+        words = ["-m", "constellation", command, "-v", *self.key_options, *arguments]
         with open(self.directory / f"{name}.log", "ab") as log:
             self.running[name] = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "constellation",
-                    command,
-                    "-v",
-                    "--key-file",
-                    self.key_file,
-                    *arguments,
-                ],
-                env=self.environment,
+                self.at(number, [sys.executable, *words]),
+                env=self.environment_at(number),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
 
+    def listens(self, number: int) -> str:
+        """Where the node of a host listens."""
+        return self.node(number)
+
     def start_node(self, number: int, *arguments: str) -> None:
-        self._start(self.node(number), "node", *arguments, self.node(number))
+        self._start(number, "node", *arguments, self.listens(number))
+
+    def table(self, number: int, size: Size) -> list[str]:
+        """What nodes.toml says of a node."""
+        lines = [f'fabric_addr = "{self.node(number)}"', f'mem = "{size.mem}"', f"cpu = {size.cpu}"]
+        return [*lines, f'bridge_bind = "{self.bridge}"'] if number == 1 else lines
 
     def start_master(self) -> None:
         config = self.directory / "nodes.toml"
-        lines = []
-        for number, size in enumerate(self.sizes, start=1):
-            lines += ["[[nodes]]", f'fabric_addr = "{self.node(number)}"']
-            lines += [f'mem = "{size.mem}"', f"cpu = {size.cpu}"]
-            if number == 1:
-                lines.append(f'bridge_bind = "{self.bridge}"')
-        config.write_text("\n".join(lines))
-        self._start(self.master, "master", "--timeout", str(self.timeout), self.master, str(config))
+        tables = [["[[nodes]]", *self.table(*each)] for each in enumerate(self.sizes, start=1)]
+        config.write_text("\n".join(line for table in tables for line in table))
+        timeout = str(self.timeout)
+        self._start(1, "master", "--timeout", timeout, self.listens(1), str(config))
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """End a service. Gives its exit code."""
@@ -142,9 +163,10 @@ class Cluster:
     # -- what it says
 
     def status(self) -> Status:
-        keypair = ensure_key_file(self.key_file)
-        endpoint = Address.parse(self.master).endpoint
-        found = ask(endpoint, Curve(keypair), AskStatus(), attempts=1, patience=1.0)
+        keypair = None if "--insecure" in self.key_options else ensure_key_file(self.key_file)
+        endpoint = Address.parse(self.asked).endpoint
+        security = None if keypair is None else Curve(keypair)
+        found = ask(endpoint, security, AskStatus(), attempts=1, patience=1.0)
         assert isinstance(found, Status)
         return found
 
@@ -179,18 +201,20 @@ class Cluster:
     def leftovers(self) -> list[str]:
         """What nodes that run nothing should not have."""
         found = []
-        with contextlib.suppress(FileNotFoundError):
-            found += os.listdir(self.directory / "cache" / "constellation" / "programs")
-        for kind in ("pins", "incoming"):
-            with contextlib.suppress(FileNotFoundError):
-                found += os.listdir(self.directory / "cache" / "constellation" / "store" / kind)
+        for cache in self.caches:
+            for kind in ("programs", "store/pins", "store/incoming"):
+                with contextlib.suppress(FileNotFoundError):
+                    found += os.listdir(cache / "constellation" / kind)
         return found
 
     # -- programs
 
+    client = 1
+    """The host that programs are deployed from."""
+
     def command(self, *arguments: str | Path) -> list[str]:
-        words = ["-m", "constellation", "deploy", self.bridge, "--key-file", self.key_file]
-        return [sys.executable, *words, *map(str, arguments)]
+        words = ["-m", "constellation", "deploy", self.bridge, *self.key_options]
+        return self.at(self.client, [sys.executable, *words, *map(str, arguments)])
 
     def run(
         self,
@@ -203,7 +227,7 @@ class Cluster:
         """Deploy a program, to its end."""
         done = subprocess.run(
             self.command(*arguments),
-            env={**self.environment, "CONSTELLATION_FORMAT": form, **settings},
+            env={**self.environment_at(self.client), "CONSTELLATION_FORMAT": form, **settings},
             input=stdin,
             capture_output=True,
             start_new_session=True,
@@ -218,7 +242,7 @@ class Cluster:
         """Start a deployment."""
         return subprocess.Popen(
             self.command(*arguments),
-            env={**self.environment, "CONSTELLATION_FORMAT": "json"},
+            env={**self.environment_at(self.client), "CONSTELLATION_FORMAT": "json"},
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -250,10 +274,10 @@ class Cluster:
 
     def tool(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `constellation COMMAND MASTER ARGUMENTS`."""
-        words = ["-m", "constellation", command, "--key-file", self.key_file]
+        words = ["-m", "constellation", command, *self.key_options, self.master, *arguments]
         return subprocess.run(
-            [sys.executable, *words, self.master, *arguments],
-            env=self.environment,
+            self.at(self.client, [sys.executable, *words]),
+            env=self.environment_at(self.client),
             capture_output=True,
             text=True,
             timeout=LIMIT,
@@ -278,12 +302,20 @@ def cluster(
     global _clusters
     _clusters += 1
     own = os.getpid() * 7 + _clusters
-    made = Cluster(
-        directory, sizes, f"127.{1 + own // 250 % 250}.{1 + own % 250}", timeout, separate
-    )
+    prefix = f"127.{1 + own // 250 % 250}.{1 + own % 250}"
+    with running(Cluster(directory, sizes, prefix, timeout, separate)) as made:
+        yield made
+
+
+Made = TypeVar("Made", bound=Cluster)
+
+
+@contextmanager
+def running(made: Made) -> Iterator[Made]:
+    """Start the services of a cluster, and end them, which leaves nothing."""
     ensure_key_file(made.key_file)
     try:
-        for number in range(1 if separate else 2, len(sizes) + 1):
+        for number in range(1 if made.separate else 2, len(made.sizes) + 1):
             made.start_node(number)
         made.start_master()
         made.wait_until_joined()

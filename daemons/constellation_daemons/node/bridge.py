@@ -30,6 +30,7 @@ class BridgeProcess:
 
     Args:
         loop: The node's.
+        listens: Where the node does.
         attach: What the master has said.
         keypair: The key of the cluster; None: connections are not secured.
         store: The directory of the node's store.
@@ -40,6 +41,7 @@ class BridgeProcess:
     def __init__(
         self,
         loop: Loop,
+        listens: Address,
         attach: Attach,
         keypair: Keypair | None,
         store: str,
@@ -48,9 +50,12 @@ class BridgeProcess:
     ) -> None:
         self._loop = loop
         bind = Address.parse(attach.bridge or "")
+        # One that listens where its node does is reached as that is; another one, where it listens.
+        elsewhere = not bind.is_wildcard and bind.host != listens.host
+        reached = bind if elsewhere else Address(attach.advertised, bind.port)
         self._setup = BridgeSetup(
             bind=str(bind),
-            endpoint=Address(attach.advertised, bind.port).endpoint,
+            endpoint=reached.endpoint,
             master=attach.master,
             timeout=attach.timeout,
             store=store,

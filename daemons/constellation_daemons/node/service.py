@@ -208,6 +208,7 @@ class Node:
         if attach.bridge is not None and self._bridge is None and not self._stopping:
             self._bridge = BridgeProcess(
                 self._loop,
+                self._listens,
                 attach,
                 self._keypair,
                 self._places.store,
