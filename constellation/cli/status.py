@@ -26,6 +26,8 @@ from constellation.units import Mem
 __all__ = ["status"]
 
 _BILLION = 10**9
+_WIDEST = 10_000
+"""Columns: names are shown whole, whatever the terminal makes of long lines."""
 
 
 @click.command(cls=Command)
@@ -71,7 +73,7 @@ def _fields(message: msgspec.Struct) -> dict[str, Any]:
 
 
 def _show(found: Status) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=_WIDEST)
     nodes = Table("node", "state", "memory", "cores", "processes", "heard of", box=None)
     for node in found.nodes:
         nodes.add_row(*_node_row(node))
