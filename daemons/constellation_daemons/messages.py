@@ -89,7 +89,13 @@ class Believes(Message, frozen=True):
     incarnation: int
 
 
-FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Believes
+class Runs(Message, frozen=True):
+    """A program is here, also where it asks for nothing: a master that is new has to know."""
+
+    program: bytes
+
+
+FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Believes | Runs
 
 
 # -- master -> bridge -----------------------------------------------------------------------------

@@ -51,6 +51,8 @@ class Cluster:
     sizes: tuple[Size, ...]
     prefix: str
     timeout: float
+    bridge_of: int = 1  # the node that runs the bridge
+    bridge_host: int = 1  # where that listens
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     # -- where things are
@@ -68,7 +70,7 @@ class Cluster:
 
     @property
     def bridge(self) -> str:
-        return f"{self.host(1)}:8888"
+        return f"{self.host(self.bridge_host)}:8888"
 
     @property
     def key_file(self) -> str:
@@ -117,7 +119,7 @@ class Cluster:
         for number, size in enumerate(self.sizes, start=1):
             lines += ["[[nodes]]", f'fabric_addr = "{self.node(number)}"']
             lines += [f'mem = "{size.mem}"', f"cpu = {size.cpu}"]
-            if number == 1:
+            if number == self.bridge_of:
                 lines.append(f'bridge_bind = "{self.bridge}"')
         config.write_text("\n".join(lines))
         self._start(self.master, "master", "--timeout", str(self.timeout), self.master, str(config))
@@ -249,13 +251,20 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    directory: Path, *, sizes: tuple[Size, ...] = SIZES, timeout: float = 5.0
+    directory: Path,
+    *,
+    sizes: tuple[Size, ...] = SIZES,
+    timeout: float = 5.0,
+    bridge_of: int = 1,
+    bridge_host: int | None = None,
 ) -> Iterator[Cluster]:
     """Start a cluster, and end it, which leaves nothing."""
     global _clusters
     _clusters += 1
     own = os.getpid() * 7 + _clusters
-    made = Cluster(directory, sizes, f"127.{1 + own // 250 % 250}.{1 + own % 250}", timeout)
+    prefix = f"127.{1 + own // 250 % 250}.{1 + own % 250}"
+    host = bridge_of if bridge_host is None else bridge_host
+    made = Cluster(directory, sizes, prefix, timeout, bridge_of, host)
     ensure_key_file(made.key_file)
     try:
         for number in range(2, len(sizes) + 1):

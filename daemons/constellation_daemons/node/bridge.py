@@ -31,6 +31,7 @@ class BridgeProcess:
     Args:
         loop: The node's.
         attach: What the master has said.
+        listens: Where the node listens.
         keypair: The key of the cluster; None: connections are not secured.
         store: The directory of the node's store.
         store_limit: Its size in bytes.
@@ -41,6 +42,7 @@ class BridgeProcess:
         self,
         loop: Loop,
         attach: Attach,
+        listens: Address,
         keypair: Keypair | None,
         store: str,
         store_limit: int,
@@ -48,9 +50,12 @@ class BridgeProcess:
     ) -> None:
         self._loop = loop
         bind = Address.parse(attach.bridge or "")
+        # Where agents reach it: as others reach the node, unless it has an address for itself.
+        shared = bind.is_wildcard or bind.host == listens.host
+        host = attach.advertised if shared else bind.host
         self._setup = BridgeSetup(
             bind=str(bind),
-            endpoint=Address(attach.advertised, bind.port).endpoint,
+            endpoint=Address(host, bind.port).endpoint,
             master=attach.master,
             timeout=attach.timeout,
             store=store,

@@ -195,6 +195,7 @@ class Node:
             self._bridge = BridgeProcess(
                 self._loop,
                 attach,
+                self._listens,
                 self._keypair,
                 self._places.store,
                 self._places.store_limit,
