@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -27,7 +26,8 @@ from constellation.units import Mem
 __all__ = ["status"]
 
 _BILLION = 10**9
-_WIDE = 240  # columns
+_WIDEST = 10_000
+"""Columns: names are shown whole, whatever the terminal makes of long lines."""
 
 
 @click.command(cls=Command)
@@ -76,12 +76,9 @@ def _fields(message: msgspec.Struct) -> dict[str, Any]:
 
 
 def _show(found: Status) -> None:
-    # Who reads it from a pipe wants all of it, and a name that is cut is none. Brackets are those
-    # of IPv6 addresses here.
-    width = None if sys.stdout.isatty() else _WIDE
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
-    names = Column("node", no_wrap=True, overflow="ignore")
-    nodes = Table(names, "state", "memory", "cores", "processes", "heard of", box=None)
+    # Brackets are those of IPv6 addresses here.
+    console = Console(highlight=False, markup=False, emoji=False, width=_WIDEST)
+    nodes = Table("node", "state", "memory", "cores", "processes", "heard of", box=None)
     for node in found.nodes:
         nodes.add_row(*_node_row(node))
     console.print(nodes)

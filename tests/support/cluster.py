@@ -52,6 +52,8 @@ class Cluster:
     prefix: str
     timeout: float
     separate: bool = False  # the master is no node
+    bridge_of: int = 1  # the node that runs the bridge
+    bridge_host: int = 1  # where that listens
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     # -- where things are
@@ -74,7 +76,7 @@ class Cluster:
 
     @property
     def bridge(self) -> str:
-        return f"{self.host(1)}:8888"
+        return f"{self.host(self.bridge_host)}:8888"
 
     @property
     def key_file(self) -> str:
@@ -135,14 +137,15 @@ class Cluster:
     def table(self, number: int, size: Size) -> list[str]:
         """What nodes.toml says of a node."""
         lines = [f'fabric_addr = "{self.node(number)}"', f'mem = "{size.mem}"', f"cpu = {size.cpu}"]
-        return [*lines, f'bridge_bind = "{self.bridge}"'] if number == 1 else lines
+        return [*lines, f'bridge_bind = "{self.bridge}"'] if number == self.bridge_of else lines
 
     def start_master(self) -> None:
         config = self.directory / "nodes.toml"
         tables = [["[[nodes]]", *self.table(*each)] for each in enumerate(self.sizes, start=1)]
         config.write_text("\n".join(line for table in tables for line in table))
         timeout = str(self.timeout)
-        self._start(1, "master", "--timeout", timeout, self.listens(1), str(config))
+        number = 100 if self.separate else 1
+        self._start(number, "master", "--timeout", timeout, self.listens(number), str(config))
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """End a service. Gives its exit code."""
@@ -297,13 +300,17 @@ def cluster(
     sizes: tuple[Size, ...] = SIZES,
     timeout: float = 5.0,
     separate: bool = False,
+    bridge_of: int = 1,
+    bridge_host: int | None = None,
 ) -> Iterator[Cluster]:
     """Start a cluster, and end it, which leaves nothing."""
     global _clusters
     _clusters += 1
     own = os.getpid() * 7 + _clusters
     prefix = f"127.{1 + own // 250 % 250}.{1 + own % 250}"
-    with running(Cluster(directory, sizes, prefix, timeout, separate)) as made:
+    host = bridge_of if bridge_host is None else bridge_host
+    made = Cluster(directory, sizes, prefix, timeout, separate, bridge_of, host)
+    with running(made):
         yield made
 
 

@@ -93,8 +93,8 @@ class MasterPlacing:
         self._programs: Programs | None = None
         self._asked: dict[bytes, dict[int, Ask]] = {}
         self._next: dict[bytes, int] = {}  # the lowest number that was not asked for, by program
+        self._noted: dict[bytes, set[bool]] = {}  # what users were told since all had room
         self._lost: dict[bytes, set[tuple[str, int]]] = {}  # nodes that are lost to a program
-        self._noted: set[bytes] = set()  # programs whose users know that they wait
         self._master: Session | None = None
 
     def start(self, programs: Programs) -> None:
@@ -115,15 +115,15 @@ class MasterPlacing:
 
     def drop(self, program: bytes, number: int) -> None:
         """It is not, or is lost: it needs no room."""
-        self._asked.get(program, {}).pop(number, None)
+        self._answered(program, number)
         self._say(Drop(program, number))
 
     def finish(self, program: bytes) -> None:
         """The program has ended."""
         self._asked.pop(program, None)
         self._next.pop(program, None)
+        self._noted.pop(program, None)
         self._lost.pop(program, None)
-        self._noted.discard(program)
         self._say(Finish(program))
 
     # -- the master
@@ -165,13 +165,12 @@ class MasterPlacing:
             case Open():
                 programs.open()
             case Granted(program, number, node, _):
-                if self._asked.get(program, {}).pop(number, None) is not None:
-                    self._served(program)
+                if self._answered(program, number):
                     programs.placed(program, number, node)
                 elif program not in self._next:
                     self._say(Finish(program))
             case Refused(program, number, kind, text):
-                if self._asked.get(program, {}).pop(number, None) is not None:
+                if self._answered(program, number):
                     programs.refused(program, number, kind, text)
             case Again(program, number):
                 ask = self._asked.get(program, {}).get(number)
@@ -187,14 +186,20 @@ class MasterPlacing:
             case KillProcess(program, number, cause):
                 programs.kill_process(program, number, cause)
 
-    def _served(self, program: bytes) -> None:
-        if not self._asked.get(program):
-            self._noted.discard(program)  # when some wait again, that is news
+    def _answered(self, program: bytes, number: int) -> bool:
+        """A process waits for no answer any more. Gives whether it did."""
+        asked = self._asked.get(program, {})
+        waited = asked.pop(number, None) is not None
+        if not asked:
+            self._noted.pop(program, None)
+        return waited
 
     def _note(self, program: bytes, number: int, missing: bool) -> None:
-        """Tell the user, if it still waits, and others of the program have not been told of."""
-        waits = number in self._asked.get(program, {}) and program not in self._noted
-        if waits and self._programs is not None:
-            self._noted.add(program)
+        """Tell the user, if it still waits: once, and not for each process and each renewal."""
+        if number not in self._asked.get(program, {}):
+            return
+        noted = self._noted.setdefault(program, set())
+        if missing not in noted and self._programs is not None:
+            noted.add(missing)
             what = "a node that is large enough" if missing else "room"
             self._programs.note(program, f"a process waits for {what}")

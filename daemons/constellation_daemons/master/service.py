@@ -161,16 +161,19 @@ class Master:
         if incarnation is not None:
             logger.warning("node %s is lost: %s", node.name, reason or "it has ended")
             self._handle(events.NodeLost(node.name, incarnation))
-        elif reason != node.complaint:
-            logger.info("node %s: %s", node.name, reason or "it has closed the connection")
-        node.complaint = reason or ""
+        elif reason is not None and reason != node.complaint:
+            logger.warning("node %s: %s", node.name, reason)
+        node.complaint = reason or node.complaint
         self._loop.after(_REDIAL, lambda: self._connect(node))
 
     def _hear_node(self, node: _Node, message: messages.FromNode) -> None:
         if isinstance(message, messages.Offer):
             self._offered(node, message)
         elif isinstance(message, messages.Busy):
-            logger.error("node %s serves another master: %s", node.name, message.master)
+            complaint = f"it serves another master, {message.master}"
+            if complaint != node.complaint:
+                logger.error("node %s: %s", node.name, complaint)
+                node.complaint = complaint
         elif node.incarnation is not None:
             self._hear_of_process(node.name, node.incarnation, message)
 
@@ -185,6 +188,7 @@ class Master:
             )
             return
         node.incarnation = offer.incarnation
+        node.complaint = ""
         reports = [
             events.Report(
                 RequestId(held.program.hex(), held.number),
@@ -262,6 +266,8 @@ class Master:
             case messages.Finish(program):
                 self._programs.pop(program.hex(), None)
                 self._handle(events.ProgramEnded(program.hex()))
+            case messages.Runs(program):
+                self._programs[program.hex()] = session
             case messages.Believes(program, node, incarnation):
                 self._programs[program.hex()] = session
                 self._handle(events.Told(program.hex(), node, incarnation))
@@ -371,6 +377,9 @@ class Master:
                 self._send_to(node, messages.Withdraw(program, request.number, attempt))
             case instructions.Release(node):
                 self._send_to(node, messages.Leave())
+                # The scheduler has forgotten it: the end of its session loses nothing.
+                self._nodes[node].incarnation = None
+                logger.info("node %s has left", node)
 
     def _send_to(self, name: str, message: messages.ToNode) -> None:
         node = self._nodes.get(name)
