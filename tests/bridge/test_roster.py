@@ -379,7 +379,7 @@ TestRosterMachine = RosterMachine.TestCase
 
 
 def ready_and_gone(show: Show) -> tuple[int, int]:
-    """A child that was promised to its spawner, and that is gone before that decides."""
+    """A child that was promised to its spawner, and is gone before that decides."""
     initial = show.begin()
     child = show.spawn(initial, 1)
     show.roster.placed(child, show.host)

@@ -155,7 +155,7 @@ class Cluster:
 
     def bridge_process(self) -> int:
         """The process id of the bridge."""
-        node = self.running[self.node(1)].pid
+        node = self.running[self.node(self.bridge_of)].pid
         (bridge,) = [
             child
             for child in programs.children_of(node)

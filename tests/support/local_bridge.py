@@ -53,7 +53,7 @@ class Options:
 
     Attributes:
         directory: Where everything of it is.
-        nodes: What its nodes are called; processes are placed on them by turns.
+        nodes: What its nodes are called; a program's processes are placed on them by turns.
         timeout: Seconds of silence after which a peer is lost.
         recce: Seconds that a program may take to reach `init()`.
         secured: Whether there is a key.
@@ -92,7 +92,6 @@ class Nodes:
         self._options = options
         self._loop = loop
         self._port = port
-        self._turn = 0
         self._agents: dict[tuple[bytes, str], Agent] = {}
         self.used: set[tuple[bytes, int]] = set()
 
@@ -103,8 +102,7 @@ class Nodes:
             text = f"no node has room for {resources}"
             self._loop.after(0, lambda: deployment.refused(number, "NoCapacity", text))
             return
-        node = self._options.nodes[self._turn % len(self._options.nodes)]
-        self._turn += 1
+        node = self._options.nodes[(number - 1) % len(self._options.nodes)]
         if (program, node) not in self._agents:
             self._agents[program, node] = Agent(self, self._loop, program, node)
         self.used.add((program, number))
