@@ -222,8 +222,10 @@ class Client:
                 self._code = _DENIED
             case Transfer(data):
                 self._send_files(data)
-            case Note(text):
+            case Note(text) if not self._json:  # which tells of processes only
                 self._complain(text)
+            case Note():
+                pass
             case Spawn() | Print() | Eof() | Exit():
                 self._show(message)
             case Taken(size, closed):
