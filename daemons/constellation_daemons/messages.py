@@ -81,6 +81,12 @@ class Finish(Message, frozen=True):
     program: bytes
 
 
+class Runs(Message, frozen=True):
+    """A program of mine was there before you were, or before you heard of me again."""
+
+    program: bytes
+
+
 class Believes(Message, frozen=True):
     """A program takes what it had on a node for lost, so it must be."""
 
@@ -89,7 +95,7 @@ class Believes(Message, frozen=True):
     incarnation: int
 
 
-FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Believes
+FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Runs | Believes
 
 
 # -- master -> bridge -----------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from constellation_daemons.messages import (
     NodeLost,
     Open,
     Refused,
+    Runs,
     ToBridge,
     Waits,
     encode,
@@ -124,6 +125,8 @@ class MasterPlacing:
     def _dial(self) -> None:
         self._master = self._sessions.dial(self._endpoint)
         self._say(BridgeHello(self._own_endpoint, platform.python_version()))
+        for program in self._next:
+            self._say(Runs(program))
         for program, lost in self._lost.items():
             for node, incarnation in lost:
                 self._say(Believes(program, node, incarnation))

@@ -184,18 +184,16 @@ class Master:
             )
             return
         node.incarnation = offer.incarnation
-        reports = []
-        for held in offer.held:
-            self._held(held)
-            reports.append(
-                events.Report(
-                    RequestId(held.program.hex(), held.number),
-                    held.attempt,
-                    held.program.hex(),
-                    Amount(held.mem, held.cpu),
-                    None if held.pid is None else held.pid.hex(),
-                )
+        reports = [
+            events.Report(
+                RequestId(held.program.hex(), held.number),
+                held.attempt,
+                held.program.hex(),
+                Amount(held.mem, held.cpu),
+                None if held.pid is None else held.pid.hex(),
             )
+            for held in offer.held
+        ]
         capacity = Amount(offer.mem, offer.cpu)
         self._handle(events.NodeJoined(node.name, offer.incarnation, capacity, tuple(reports)))
         joined = [each for each in self._nodes.values() if each.incarnation is not None]
@@ -208,9 +206,6 @@ class Master:
         )
         if len(joined) == len(self._nodes):
             self._open_up()
-
-    def _held(self, held: messages.Held) -> None:
-        """A program that was there before this master."""
 
     def _hear_of_process(self, node: str, incarnation: int, message: messages.FromNode) -> None:
         event: events.Event
@@ -264,6 +259,8 @@ class Master:
             case messages.Finish(program):
                 self._programs.pop(program.hex(), None)
                 self._handle(events.ProgramEnded(program.hex()))
+            case messages.Runs(program):
+                self._programs[program.hex()] = session
             case messages.Believes(program, node, incarnation):
                 self._programs[program.hex()] = session
                 self._handle(events.Told(program.hex(), node, incarnation))
@@ -327,7 +324,10 @@ class Master:
                 self._say(request, messages.Again(program, request.number))
             case instructions.Lost(asker, node, incarnation):
                 session = self._programs.get(asker)
-                if session is not None:
+                if session is None:
+                    # After a restart: whoever it concerns has not come, and is not told.
+                    self._handle(events.AskerGone(asker))
+                else:
                     lost = messages.NodeLost(bytes.fromhex(asker), node, incarnation)
                     session.send(messages.encode(lost))
             case instructions.Publish():
