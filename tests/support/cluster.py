@@ -236,12 +236,12 @@ class Cluster:
         return programs.Finished(done.returncode, done.stdout, done.stderr)
 
     @contextmanager
-    def start(self, *arguments: str | Path) -> Iterator[programs.Running]:
+    def start(self, *arguments: str | Path, stdin: bool = False) -> Iterator[programs.Running]:
         """Start a deployment, whose client is killed at the end if it still runs."""
         process = subprocess.Popen(
             self.command(*arguments),
             env={**self.environment_at(self.client), "CONSTELLATION_FORMAT": "json"},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
