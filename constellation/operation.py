@@ -27,7 +27,7 @@ from constellation.errors import ConstellationError
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Operation", "Waiter", "Waits", "join", "select"]
+__all__ = ["Operation", "Waiter", "Waits", "join", "select", "without_internals"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -64,10 +64,11 @@ class Operation(Generic[T_co]):
     __slots__ = ("_code", "_lasti", "_started")
 
     _code: CodeType
-    _lasti: int
+    _lasti: int  # set last: one that has it was made completely
     _started: bool | None  # None: it was, and has done nothing; it may be again
     # An operation is of its kind's class from when it is started. Until then it is of a subclass,
-    # whose finalizer warns. Started ones have none: an interrupt that comes in a finalizer is lost.
+    # which says that it was not, and whose finalizer warns. Started ones have none: an interrupt
+    # that comes in a finalizer is lost.
     _kind: ClassVar[type[Any]]
     _fresh: ClassVar[type[Any]]
     # The result, once an attempt succeeded. Whatever has one has a slot for it.
@@ -86,15 +87,14 @@ class Operation(Generic[T_co]):
         """
         if self._started:
             self._refuse()
-        self._started = True
-        self.__class__ = self._kind
+        self._start()
         try:
             if not self._attempt():
                 self._block(timeout)
             result: T_co = self._value
             return result
         except ConstellationError as error:
-            raise _without_internals(error) from error.__cause__
+            raise without_internals(error) from error.__cause__
         except BaseException:  # of whatever kind a signal handler's is
             # An interrupt may have come where nobody waits yet, or any more.
             self._abandon()
@@ -103,35 +103,43 @@ class Operation(Generic[T_co]):
     def __await__(self) -> Generator[asyncio.Future[None], None, T_co]:
         if self._started:
             self._refuse()
-        self._started = True
-        self.__class__ = self._kind
+        self._start()
         try:
             if not self._attempt():
                 yield from self._waits().wait_async(self)
             result: T_co = self._value
             return result
         except ConstellationError as error:
-            raise _without_internals(error) from error.__cause__
+            raise without_internals(error) from error.__cause__
 
     def _block(self, timeout: float | None) -> None:
-        if not self._waits().wait_blocking(self, Deadline.after(timeout)):
+        deadline = Deadline.NEVER if timeout is None else Deadline.after(timeout)
+        if not self._waits().wait_blocking(self, deadline):
             raise TimeoutError(f"{self._describe()} did not complete within {timeout:g} seconds")
 
     # -- the rules of starting
 
     def __init_subclass__(cls) -> None:
-        if "__del__" not in vars(cls):
+        own = vars(cls)
+        if "__del__" not in own:
             cls._kind = cls
             body = {"__slots__": (), "__module__": cls.__module__, "__del__": _warn}
+            body["_started"] = False
+            if "_block_fresh" in own:
+                body["block"] = own["_block_fresh"]
             cls._fresh = type(cls.__name__, (cls,), body)
 
     def _make(self, depth: int) -> None:
         """Note the line that makes this operation: the frame ``depth`` calls above the caller."""
         frame = _getframe(depth + 1)
+        self.__class__ = self._fresh
         self._code = frame.f_code
         self._lasti = frame.f_lasti
-        self._started = False
-        self.__class__ = self._fresh
+
+    def _start(self) -> None:
+        """From here on it was started."""
+        self.__class__ = self._kind
+        self._started = True
 
     def _refuse(self) -> NoReturn:
         raise RuntimeError(f"{self._describe()} was already started: an operation runs once")
@@ -169,7 +177,7 @@ class Operation(Generic[T_co]):
         raise AssertionError("an operation can be waited for")
 
     def _delist(self, waiter: Waiter) -> None:
-        """Undo ``_enlist``. The transport's lock is held."""
+        """Undo ``_enlist``, also if that was undone. The transport's lock is held."""
         raise AssertionError("an operation can be waited for")
 
     def _undo(self) -> bool:
@@ -189,8 +197,8 @@ class Operation(Generic[T_co]):
 
 def _warn(unstarted: Operation[Any]) -> None:
     """The finalizer of operations that were not started."""
-    if getattr(unstarted, "_started", True) is not False:
-        return  # its constructor did not come to its end
+    if not hasattr(unstarted, "_lasti"):
+        return  # its maker did not come to its end
     warnings.warn_explicit(
         f"{unstarted._describe()} was never awaited nor blocked on",
         RuntimeWarning,
@@ -199,7 +207,7 @@ def _warn(unstarted: Operation[Any]) -> None:
     )
 
 
-def _without_internals(error: ConstellationError) -> ConstellationError:
+def without_internals(error: ConstellationError) -> ConstellationError:
     """An error as its user sees it: where it came up in the library is nothing to them."""
     cause = error.__cause__
     if cause is not None:
@@ -245,8 +253,7 @@ class _Combined(Operation[T_co]):
                 operation._refuse()
         self._begun = True
         for operation in waiting:
-            operation._started = True
-            operation.__class__ = operation._kind
+            operation._start()
             if isinstance(operation, _Combined):
                 operation._begin()
 

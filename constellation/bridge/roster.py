@@ -11,7 +11,8 @@ state       what it waits for        how it goes on
 ==========  =======================  ===============================================================
 asked       room on some host        `placed`: a host makes it; `refused`: the spawner is told
 launched    its host                 `Made`: it is placed in the tree; `Unmade`: as `refused`
-made        its end                  `Gone`, after everything else that is told of it
+made        its end                  `Gone`, after everything else that is told of it; one that was
+                                     promised to its spawner is remembered until that has decided
 unwanted    the same, or its host    it was cancelled before it was made: it ends when it is
 ==========  =======================  ===============================================================
 
@@ -122,6 +123,7 @@ class _Member:
     killed: bool = False  # by the command for a signal that came to it, or with its host
     cause: str | None = None  # why, then
     unborn: bool = False  # it ended before it reached `init()`
+    gone: bool = False  # nothing is left of it but the spawner's word, which is awaited
 
 
 class Roster:
@@ -196,6 +198,13 @@ class Roster:
             else:
                 member.killed, member.cause = not member.dead, cause
                 self._direct(member, End())
+
+    def kill_one(self, number: int, cause: str) -> None:
+        """Kill a process, if there is one of this number."""
+        member = self._members.get(number)
+        if member is not None and member.pid is not None and not member.dead:
+            member.killed, member.cause = True, cause
+            self._direct(member, End())
 
     def shut(self, fd: int) -> None:
         """Nobody reads what processes write to their descriptor `fd` any more."""
@@ -331,7 +340,14 @@ class Roster:
         if not member.unwanted:
             self._do(self._tree.monitor_lost(pid, reason))
         self._owing.discard(member)
-        del self._members[member.number], self._by_pid[pid]
+        member.gone, member.host = True, None
+        if not self._spawns.under_way(member.number):
+            self._forget(member)
+
+    def _forget(self, member: _Member) -> None:
+        del self._members[member.number]
+        if member.pid is not None:
+            del self._by_pid[member.pid]
 
     def _die(self, member: _Member) -> None:
         if not member.dead:
@@ -385,12 +401,18 @@ class Roster:
         if member is not None and member.pid is not None:
             self._do(self._tree.accept(member.pid))
             self._tell(member, Go())
+            if member.gone:
+                self._forget(member)
 
     def _abandon(self, number: int | None) -> None:
         member = None if number is None else self._members.get(number)
         if member is None:
             return
-        if member.host is None:
+        if member.gone:
+            assert member.pid is not None
+            self._do(self._tree.abandon(member.pid))
+            self._forget(member)
+        elif member.host is None:
             del self._members[member.number]
             self._drop(member)
         elif member.pid is None:

@@ -16,7 +16,7 @@ from constellation.channel.layout import (
     lengths_of_small,
     unpack_large,
 )
-from constellation.channel.pickling import ImageUnpickler, needs_image
+from constellation.channel.pickling import UNDERSCORE, ImageUnpickler, needs_image
 from constellation.errors import SerializationError
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Decoder", "Undecodable", "undecodable"]
 
 _STEP = 1 << 20
+_LITTLE = 4096
+"""Bytes up to which a copy takes less than a view."""
 
 
 def _raw(part: Buffer) -> bytes:
@@ -93,6 +95,20 @@ class Decoder:
             malformed.__cause__ = error
             return undecodable(parts, count, malformed)
         return [_attempt(self._load, *value) for value in values]
+
+    def decode_one(self, parts: list[Buffer], codec: str) -> Any:
+        """The value of a message that has one; `Undecodable` if it could not be decoded."""
+        if len(parts) != 1 or codec != "pickle":
+            return self.decode(parts, 1, codec)[0]
+        part = parts[0]
+        if type(part) is not bytes or len(part) > _LITTLE:
+            return self.decode(parts, 1, codec)[0]
+        try:
+            if UNDERSCORE in part and needs_image(part, self._image):
+                return self._loads(part[START_OF_ONE:])
+            return pickle.loads(part[START_OF_ONE:])
+        except Exception as raised:  # noqa: BLE001 - the user's reductions may raise anything
+            return Undecodable(_explained(raised))
 
     def _decode_each(
         self, parts: list[Buffer], count: int, decode: Callable[[Any], Any]

@@ -60,10 +60,11 @@ class Encoder:
         "_dump",
         "_encode",
         "_entries",
-        "_forget",
         "_image",
         "_large",
         "_length",
+        "_pack",
+        "_pickler",
         "_placed",
         "count",
     )
@@ -83,7 +84,7 @@ class Encoder:
         self._buffers: list[tuple[Buffer, int]] = []
         self._entries: list[Entry] = []
         self._large = False
-        self._length = 0  # the chunks of the values that count
+        self._length = 0  # the chunks of the values that count, if it is large
         self._placed = 0  # their buffers
         self._dirty = False  # there is more than that: something was interrupted
         self._encode: Callable[[Any], bytes] | None = None
@@ -95,13 +96,16 @@ class Encoder:
                 buffer_callback=partial(_out_of_band, self._buffers.append, lend),
                 spawning=spawning,
             )
+            self._pickler: ImagePickler | None = pickler
             self._dump: Callable[[Any], None] = pickler.dump
             self._clear_memo: Callable[[], None] = pickler.clear_memo
-            self._forget: Callable[[], None] = pickler.forget
+            self._pack: Callable[[list[Any]], list[Buffer]] = pack_small
         else:
+            self._pickler = None
             self._encode = _ENCODERS[codec]
             self._dump = partial(_append_encoded, self._chunks.append, self._encode)
-            self._clear_memo = self._forget = _nothing
+            self._clear_memo = _nothing
+            self._pack = list
 
     @property
     def size(self) -> int:
@@ -124,12 +128,12 @@ class Encoder:
             self._dump(value)
             self._clear_memo()
             count = self.count + 1
-            length = len(chunks)
-            if length == count and not self._large and not self._buffers:
-                self._length = self.count = count
+            if len(chunks) == count and not self._large and not self._buffers:
+                self.count = count
                 self._dirty = False
                 return len(chunks[-1])
-            size, placed = self._note(self._length)
+            length = len(chunks)
+            size, placed = self._note()
             # The value is added by these lines together.
             self.count = count
             self._length = length
@@ -147,47 +151,47 @@ class Encoder:
         explained = self._explained(value, failure)
         raise explained from explained.__cause__
 
-    def message(self) -> tuple[list[Buffer], int]:
-        """The message with all values, and their number. They stay until `clear`."""
+    def message(self) -> list[Any]:
+        """The parts of the message with all values. They stay until `clear`."""
         if self._dirty:
             self._restore()
         chunks = self._chunks
-        parts: list[Buffer]
-        if self._encode is not None:
-            parts = list(chunks)
-        elif self._large:
-            parts = pack_large(chunks, self._entries, self._buffers)
-        else:
-            parts = [pack_small(chunks)]
-        return parts, self.count
+        if self._large:
+            return pack_large(chunks, self._entries, self._buffers)
+        return self._pack(chunks)
 
     def clear(self) -> None:
         """Let go of all values."""
+        if not (self._dirty or self._large):
+            # These two lines together. All else is as it should be.
+            self.count = 0
+            self._chunks.clear()
+            pickler = self._pickler
+            if pickler is not None and pickler.touched:
+                pickler.forget()
+            return
         self._dirty = True
         self.count = self._length = self._placed = 0
         self._restore()
 
     def take(self) -> tuple[list[Buffer], int]:
         """The message with all values, and their number, in one step."""
-        message = self.message()
+        message, count = self.message(), self.count
         self.clear()
-        return message
+        return message, count
 
     def cut(self) -> tuple[list[Buffer], int]:
         """Take the value that was added last back, as a message of its own, and its size."""
         if self._dirty:
             self._restore()
         chunks, buffers = self._chunks, self._buffers
-        parts: list[Buffer]
-        first, placed = self._length - 1, 0
-        if self._encode is not None:
-            parts = [chunks[-1]]
-        elif not self._large:
-            parts = [pack_small(chunks[-1:])]
-        else:
+        if self._large:
             entry = self._entries[-1]
             first, placed = self._length - entry.chunks, self._placed - entry.buffers
             parts = pack_large(chunks[first:], [entry], buffers[placed:])
+        else:
+            first, placed = self.count - 1, 0
+            parts = self._pack(chunks[-1:])
         size = sum(map(_size, parts))
         self._dirty = True
         self.count -= 1
@@ -196,16 +200,18 @@ class Encoder:
         self._restore()
         return parts, size
 
-    def _note(self, before: int) -> tuple[int, int]:
+    def _note(self) -> tuple[int, int]:
         """Note what the value added last is made of, in a message that is large, or is from now on.
 
         Gives the value's size, and the number of buffers of all values.
         """
         chunks, buffers, entries = self._chunks, self._buffers, self._entries
         if not self._large:
-            noted = [Entry(1, len(chunk), 0) for chunk in chunks[:before]]
+            noted = [Entry(1, len(chunk), 0) for chunk in chunks[: self.count]]
+            self._length = self.count
             self._large = True
             entries[:] = noted
+        before = self._length
         for index in range(before, len(chunks)):
             if type(chunks[index]) is not bytes:
                 chunks[index] = bytes(chunks[index])  # the value's own memory
@@ -217,14 +223,14 @@ class Encoder:
     def _restore(self) -> None:
         """Have no more in here than the values that count. May be called again at any time."""
         self._clear_memo()
-        del self._chunks[self._length :]
+        del self._chunks[self._length if self._large else self.count :]
         del self._buffers[self._placed :]
         if self._large:
             del self._entries[self.count :]
             if not self.count:
                 self._large = False
-        if not self.count:
-            self._forget()
+        if self._pickler is not None and not self.count:
+            self._pickler.forget()
         self._dirty = False
 
     def _succeeds(self, value: Any) -> bool:

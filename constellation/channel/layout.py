@@ -68,12 +68,14 @@ class Entry(NamedTuple):
     buffers: int
 
 
-def pack_small(chunks: Sequence[bytes]) -> bytes:
-    """The part of a small message. Each chunk is the pickle of a value."""
-    if len(chunks) == 1:
-        return _small_one.pack(0, len(chunks[0])) + chunks[0]
-    table = struct.pack(f"<B{len(chunks)}I", 0, *map(len, chunks))
-    return b"".join((table, *chunks))
+def pack_small(chunks: Sequence[bytes]) -> list[Buffer]:
+    """The parts of a small message, which has one. Each chunk is the pickle of a value."""
+    count = len(chunks)
+    if count == 1:
+        chunk = chunks[0]
+        return [_small_one.pack(0, len(chunk)) + chunk]
+    table = struct.pack(f"<B{count}I", 0, *map(len, chunks))
+    return [b"".join((table, *chunks))]
 
 
 def lengths_of_small(data: bytes, count: int) -> tuple[tuple[int, ...], int]:

@@ -6,7 +6,8 @@ thread that receives its first value, and stays at the head until its last value
 interrupt in between loses none.
 
 Guarded by the transport's lock, but for the values of a message that is being read: those belong to
-the holder of `guard`, and to whoever takes them with the atomic `popleft`.
+the holder of `guard`, and to whoever takes them with the atomic `popleft`. In the same way the
+holder of `guard` takes a message of one value, so whoever goes through `items` goes through a copy.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import logging
 import struct
 from collections import deque
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from constellation.channel.decoder import undecodable
@@ -22,6 +22,7 @@ from constellation.channel.layout import references
 from constellation.errors import SerializationError
 from constellation.transport.lock import Lock
 from constellation.transport.negotiation import Place, Reference
+from constellation.wire.events import Arrived
 
 if TYPE_CHECKING:
     from constellation.operation import Waiter
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from constellation.transport.peer import Peer
     from constellation.wire import events
     from constellation.wire.frames import Buffer
-    from constellation.wire.stream import Inbound
 
 __all__ = ["Closed", "Mailbox", "Message", "Opened"]
 
@@ -52,34 +52,13 @@ class Closed:
     __slots__ = ()
 
 
-class Message:
-    """Values that came together.
+Message = Arrived
+"""Values that came together. What is noted of them here:
 
-    Attributes:
-        missing: Which parts have not come yet, of those that were lent.
-        record: The number of the record that it came with.
-    """
-
-    __slots__ = ("count", "inbound", "missing", "parts", "record", "taken", "values", "weight")
-
-    @classmethod
-    def again(cls, value: object) -> Message:
-        """A value that was taken before, and put back."""
-        message = cls(None, [], 1, 0)
-        message.values = deque([value])
-        return message
-
-    def __init__(
-        self, inbound: Inbound | None, parts: list[Buffer], count: int, weight: int
-    ) -> None:
-        self.inbound = inbound
-        self.missing: set[int] | None = None
-        self.record = 0
-        self.parts = parts
-        self.count = count
-        self.weight = weight
-        self.taken = inbound is None  # the sender was told that there is room again
-        self.values: deque[object] | None = None  # unpickled, and not taken yet
+`taken`: whether the sender was told that there is room again. `values`: a deque of those that were
+unpickled and not taken yet; None before that. `missing`: the set of the parts that have not come
+yet, of those that were lent; None if it is all.
+"""
 
 
 class Mailbox:
@@ -128,10 +107,12 @@ class Mailbox:
     def put_back(self, value: object) -> None:
         """The value that was taken last was not wanted. Guard and the transport's lock are held."""
         head = self.items[0] if self.items else None
-        if isinstance(head, Message) and head.values is not None:
+        if type(head) is Message and head.values is not None:
             head.values.appendleft(value)
         else:
-            self.items.appendleft(Message.again(value))
+            of_none: Any = None  # it is taken already, so no stream is told
+            again = Message(of_none, [], 1, 0, 0, taken=True, values=deque([value]))
+            self.items.appendleft(again)
         self.wake()
 
     # -- for the transport
@@ -145,8 +126,8 @@ class Mailbox:
     def unread(self) -> bool:
         """Whether there is something that a new handle would find."""
         reader = self.reader
-        for item in self.items:
-            if isinstance(item, Message):
+        for item in tuple(self.items):
+            if type(item) is Message:
                 if item.values is None or item.values:
                     return True
             elif isinstance(item, Opened):
@@ -166,20 +147,16 @@ class Mailbox:
     def arrived(self, event: events.Arrived) -> None:
         """Values have come."""
         if event is not self._last:
-            parts = event.parts
-            message = Message(event.stream, parts, event.count, event.weight)
-            if len(parts) > 1 and self._pickles:
-                self._borrow(message, event.record)
+            if len(event.parts) > 1 and self._pickles:
+                self._borrow(event)
             self._last = event
-            self.items.append(message)
-            event.parts = []  # the message has them; the event is only remembered
+            self.items.append(event)
         for waiter in self.waiters:
             waiter.notify()
 
-    def _borrow(self, message: Message, record: int) -> None:
+    def _borrow(self, message: Message) -> None:
         """Put the buffers in the place of what only refers to them, or see to it that they come."""
-        parts, peer = message.parts, self.peer
-        assert message.inbound is not None
+        parts, record, peer = message.parts, message.record, self.peer
         try:
             for index in references(parts):
                 if type(parts[index]) is memoryview:
@@ -187,7 +164,7 @@ class Mailbox:
                 reference = Reference.unpack(parts[index])
                 if peer.ledger is None:
                     raise ValueError("a reference to memory of which nothing was ever said")
-                place = Place(message.inbound.number, record, index)
+                place = Place(message.stream.number, record, index)
                 try:
                     if not self._memory.wants(peer, place):
                         parts[index] = peer.ledger.borrow(reference)
@@ -195,9 +172,8 @@ class Mailbox:
                         continue
                 except OSError as error:
                     logger.info("cannot map what process %s lends: %s", peer.pid, error)
-                message.record = record
                 message.missing = {index, *(message.missing or ())}
-                message.inbound.hold(record)
+                message.stream.hold(record)
                 self._memory.want(peer, place, reference, self._came)
         except (ValueError, struct.error) as error:
             failure = SerializationError("", f"cannot take what process {peer.pid} lends: {error}")
@@ -205,13 +181,12 @@ class Mailbox:
 
     def _came(self, place: Place, data: Buffer) -> None:
         """A buffer has come that could not be borrowed."""
-        for message in self.items:
+        for message in tuple(self.items):
             if type(message) is Message and message.missing and message.record == place.record:
-                assert message.inbound is not None
                 message.parts[place.part] = data
                 message.missing.discard(place.part)
                 if not message.missing:
-                    message.inbound.release(place.record)
+                    message.stream.release(place.record)
                     self.wake()
                 return
 
@@ -225,9 +200,12 @@ class Mailbox:
 
     def ended(self) -> None:
         """The peer is gone: nothing more comes."""
-        whole = takewhile(lambda item: not (type(item) is Message and item.missing), self.items)
-        # What is missing is lost with it, and nothing is in order after that.
-        self.items = deque(whole)
+        for item in tuple(self.items):
+            if type(item) is Message and item.missing:
+                # That is lost with it, and nothing is in order after that.
+                while self.items.pop() is not item:
+                    pass
+                break
         self.over = True
         self.wake()
 
@@ -236,7 +214,7 @@ class Mailbox:
         self.guard = lock
         self.over = True
         for item in self.items:
-            if isinstance(item, Message) and item.values:
+            if type(item) is Message and item.values:
                 item.values.clear()
 
     def wake(self) -> None:

@@ -6,7 +6,7 @@ to block, or after a moment.
 
 Two locks, taken in this order: `guard` for the batch, and the transport's for the stream. Whoever
 holds the transport's only tries the guard: the transport, and what interrupts a thread in there.
-Of the other places where a handler or finalizer may have come, `_inside` tells.
+Who interrupts a thread that has the guard, as a handler or finalizer may, does not take it again.
 
 =========  ================================================================================
 clear      a handle is open, nobody waits for room, the peer lives: `put` takes the value
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from constellation.channel.payload import Encoder
 from constellation.errors import ChannelError, ProcessExited
-from constellation.transport.lock import Entry, refuse
+from constellation.transport.lock import Entry, refuse, stay_at_exit
 from constellation.transport.memory import Lent
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Outlet:
         "_entry",
         "_flushed_at",
         "_guard",
-        "_inside",
+        "_held",
         "_interval",
         "_last",
         "_limit",
@@ -104,7 +104,7 @@ class Outlet:
         self._transport = context.transport
         self._peer = peer
         self._make_guard()
-        self._clear = False
+        self._clear: object | None = None  # the handle whose values `put` takes
         self._waiting: deque[Waiting] = deque()
         self.codec = "pickle"
         self._encoder = self._encoder_of("pickle")
@@ -112,7 +112,6 @@ class Outlet:
         self._limit = 0  # what the batch may weigh
         self._calm = 0  # up to what weight nothing needs to be considered
         self._pace = 0  # so many values may come until the clock is looked at again
-        self._inside = False  # somebody is at it
         self._last = -1  # while the batch is handed over, the last record before it
         self._flushed_at = 0.0
         self._interval = _IDLE
@@ -130,13 +129,16 @@ class Outlet:
         self.owner = owner
         self._refresh()
 
-    def put(self, value: object) -> Packed | None:
+    def put(self, value: object, owner: object) -> Packed | None:
         """Send a value, or give it back as what is to be admitted.
 
         Raises:
+            ChannelError: The handle was closed.
             SerializationError: It cannot be encoded.
             RuntimeError: The calling thread was interrupted where it must not be added.
         """
+        if self._held():
+            refuse()
         got = True
         try:
             with self._trial as free:
@@ -144,23 +146,21 @@ class Outlet:
                     got = False
                     self._await_guard()
                     got = True
-                if self._inside:
-                    refuse()
-                if self._clear:
-                    try:
-                        self._inside = True
-                        batched = self._batched + self._encoder.add(value) + VALUE_WEIGHT
-                        if batched > self._calm:
-                            return self._consider(batched)
+                if self._clear is owner:
+                    batched = self._batched + self._encoder.add(value) + VALUE_WEIGHT
+                    if batched <= self._calm:
                         self._batched = batched
                         return None
-                    finally:
-                        self._inside = False
+                    return self._consider(batched)
         except RuntimeError as error:
             if got:
                 raise
             # What was raised without the guard; `with` has failed to release it after that.
             raise (error.__context__ or error) from None
+        if self.owner is not owner:
+            if self._transport.leaving:
+                stay_at_exit()
+            raise ChannelError(f"send() to {self._peer.pid}: the Sender is closed")
         encoder = self._encoder_of(self.codec)
         size = encoder.add(value)
         return encoder.take()[0], size + VALUE_WEIGHT
@@ -237,7 +237,7 @@ class Outlet:
 
     def ended(self) -> None:
         """The peer is gone."""
-        self._clear = False
+        self._clear = None
         for waiting in self._waiting:
             waiting.wake()
         self.received()
@@ -247,18 +247,19 @@ class Outlet:
         if self.owner is not None and not self.close_deferred(self.owner):
             if not self._transport.failed:
                 self.outbound.close()
-            self.owner = None
-            self._clear = False
+            self.owner = self._clear = None
 
     def forked(self) -> None:
         """This is a fork of the process: sends go the way where they are refused."""
         self._make_guard()
-        self._clear = self._inside = False
+        self._clear = None
 
     # -- who may come in
 
     def _make_guard(self) -> None:
-        self._guard: Any = threading.RLock()
+        guard: Any = threading.RLock()
+        self._guard = guard
+        self._held: Callable[[], bool] = guard._is_owned
         self._entry = Entry(self._guard)
         self._trial = Entry(self._guard, blocking=False)
 
@@ -268,31 +269,29 @@ class Outlet:
         Raises:
             RuntimeError: The calling thread was interrupted in the middle of something.
         """
-        if self._transport.lock.held():
-            refuse()  # before the guard: who has that may wait for this lock
+        if self._interrupted():
+            refuse()  # before the guard: who has that may wait for the lock
         with self._entry, self._transport.lock.raw:
-            if self._inside:
-                refuse()
-            try:
-                self._inside = True
-                return action()
-            finally:
-                self._inside = False
+            return action()
 
-    def _attempted(self, action: Callable[[], None]) -> bool:
+    def _attempted(self, action: Callable[[], object]) -> bool:
         """Do something if nobody is in here. The transport's lock is held."""
-        guard = self._guard
+        if self._held():
+            return False
+        got = True
         try:
-            if not guard.acquire(blocking=False) or self._inside:
-                return False
-            try:
-                self._inside = True
-                action()
-            finally:
-                self._inside = False
-        finally:
-            _let_go(guard)
-        return True
+            with self._trial as free:
+                if free:
+                    action()
+                else:
+                    got = False
+        except RuntimeError as error:
+            if got:
+                raise
+            # Since `with` has failed to release what it has not got.
+            if error.__context__ is not None:
+                raise error.__context__ from None
+        return got
 
     def _await_guard(self) -> None:
         """Wait for the guard, which another thread has."""
@@ -302,7 +301,7 @@ class Outlet:
 
     def _interrupted(self) -> bool:
         """Whether the calling thread was interrupted in the middle of something."""
-        return self._transport.lock.held() or (self._inside and self._guard._is_owned())
+        return self._transport.lock.held() or self._held()
 
     # -- guard and transport's lock held
 
@@ -327,7 +326,7 @@ class Outlet:
         if not waiting.queued:
             waiting.queued = True
             queue.append(waiting)
-        self._clear = False
+        self._clear = None
         self._peer.link.await_room(self.outbound)
         self._transport.transmit(self._peer)
         return False
@@ -356,38 +355,51 @@ class Outlet:
     def _refresh(self) -> None:
         self._limit = self.outbound.granted - self.outbound.pushed
         self._calm = min(self._calm, self._limit)
-        self._clear = self.owner is not None and not self._waiting and not self._peer.exit_known
+        clear = self.owner is not None and not self._waiting and not self._peer.exit_known
+        self._clear = self.owner if clear else None
 
-    def _push(self) -> None:
-        """Hand the batch to the stream.
+    def _push(self, now: float | None = None) -> bool:
+        """Hand the batch to the stream. With a time, which is now, send it if it is its turn.
 
         An interrupt may come at any time in here. The batch stays until the stream has it, and
         `_last` tells whether it has; until all is done no value is put into the batch.
+
+        Returns:
+            Whether the batch was sent.
         """
-        outbound, encoder = self.outbound, self._encoder
+        outbound, encoder, peer = self.outbound, self._encoder, self._peer
         if self._last >= 0:
             self._mend()
-        if not encoder.count:
-            return
-        clear, self._clear = self._clear, False
+        count = encoder.count
+        if not count:
+            return False
+        clear = self._clear
+        self._clear = None
         self._last = outbound.last
-        parts, count = encoder.message()
+        message = None
+        parts = encoder.message()
         if len(parts) > 1:
             self._mark_sent(parts)
-        outbound.push(parts, count, self._batched)
+        elif now is not None and clear is not None and peer.route is not None:
+            message = outbound.dispatch(parts[0], count, self._batched)
+        if message is None:
+            outbound.push(parts, count, self._batched)
+        else:
+            # At once: the peer may be waiting for it.
+            self._transport.send(peer, message)
         encoder.clear()
-        now = monotonic()
         self._last = -1
         self._batched = self._calm = 0
         self._limit = outbound.granted - outbound.pushed
-        self._flushed_at = now
+        self._flushed_at = monotonic() if now is None else now
         self._clear = clear
-        if count < _MANY:
-            self._interval = _IDLE
-            self._pace = 0
-        else:
+        if count >= _MANY:
             self._interval = min(self._interval * 2, _BUSY)
             self._pace = count // 8
+        elif self._pace:
+            self._interval = _IDLE
+            self._pace = 0
+        return message is not None
 
     def _mend(self) -> None:
         """An interrupt came while the batch was handed over."""
@@ -422,8 +434,7 @@ class Outlet:
         self._push()
         if tell:
             self.outbound.close()
-        self.owner = None
-        self._clear = False
+        self.owner = self._clear = None
         for waiting in self._waiting:
             waiting.wake()
         self._transport.flushed(self)
@@ -452,10 +463,14 @@ class Outlet:
                 transport.defer(partial(self._attempted, self._send_batch))
             else:
                 with lock.raw:
-                    if leaves:
-                        self._send_batch()
-                    else:
+                    if not leaves:
                         transport.flush_later(self, self._peer)
+                    else:
+                        sent = self._push(now)
+                        if not first:
+                            transport.flushed(self)
+                        if not sent:
+                            transport.transmit(self._peer)
             if leaves:
                 return None
         # Where values come fast, the clock is not looked at for each of them.
@@ -475,15 +490,6 @@ class Outlet:
                 self._refresh()
                 self._transport.transmit(self._peer)
                 return None
-            self._clear = False
+            self._clear = None
             self._transport.transmit(self._peer)
         return parts, weight
-
-
-def _let_go(guard: Any) -> None:
-    """Release a guard that was tried for, if this thread has it.
-
-    An interrupt may come between its `acquire` and the next step, so only the guard can tell.
-    """
-    if guard._is_owned():
-        guard.release()

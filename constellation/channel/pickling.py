@@ -35,7 +35,8 @@ Buffer = bytes | bytearray | memoryview
 # What a pickle contains that names objects of `__main__`: only for those does the image matter.
 _MAIN = b"__main__"
 _RECORDED = b"recorded__main__"
-_UNDERSCORE = ord("_")
+UNDERSCORE = ord("_")
+"""A byte without which there is none of these."""
 
 
 class Output(Protocol):
@@ -48,7 +49,8 @@ class Output(Protocol):
 class ImagePickler(cloudpickle.CloudPickler):  # type: ignore[misc]
     """Pickles values for other processes of the program.
 
-    Usable for many values; `clear_memo` goes between them.
+    Usable for many values; `clear_memo` goes between them. It is `touched` by what is of no
+    built-in type.
 
     Args:
         output: Where the pickles go.
@@ -72,16 +74,19 @@ class ImagePickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         super().__init__(output, protocol=PROTOCOL, buffer_callback=buffer_callback)
         self._image = image
         self._functions = None if image is None else FunctionReducer(image, spawning=spawning)
+        self.touched = False
 
     def forget(self) -> None:
-        """Lets go of what only matters within one pickle. To be called now and then."""
+        """Lets go of what only matters within one pickle. To be called when it was `touched`."""
         if self._functions is not None:
             self._functions.forget()
         if self.globals_ref:
             self.globals_ref.clear()
+        self.touched = False
 
     def reducer_override(self, obj: Any) -> Any:
         """Says how an object is pickled; the built-in types never get here."""
+        self.touched = True
         image, functions = self._image, self._functions
         if image is None or functions is None:
             return super().reducer_override(obj)
@@ -161,7 +166,7 @@ class ImageUnpickler(pickle.Unpickler):
 def needs_image(pickles: bytes, image: ImageRecord | None) -> bool:
     """Whether plain `pickle.loads` might resolve a name in these pickles otherwise."""
     # Looking for one byte is many times faster than looking for more.
-    if _UNDERSCORE not in pickles or image is None or _MAIN not in pickles:
+    if UNDERSCORE not in pickles or image is None or _MAIN not in pickles:
         return False
     return _RECORDED in pickles or image.rebound()
 

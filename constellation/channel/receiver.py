@@ -15,14 +15,16 @@ from constellation.channel.makefile import ReceiverFile
 from constellation.channel.payload import Decoder, Undecodable
 from constellation.channel.sender import check_remote, raise_in_use
 from constellation.channel.types import Typed, matches
+from constellation.deadline import Deadline
 from constellation.errors import (
     ChannelClosed,
     ChannelError,
     ChannelTypeError,
+    ConstellationError,
     ProcessExited,
     WouldBlock,
 )
-from constellation.operation import Operation, Waiter, Waits
+from constellation.operation import Operation, Waiter, Waits, without_internals
 from constellation.transport.lock import refuse
 
 if TYPE_CHECKING:
@@ -113,7 +115,12 @@ class Receiver(Generic[T_co]):
             SerializationError: The value cannot be decoded here. The next one can.
             ChannelError: This Receiver was closed.
         """
-        operation: Operation[T_co] = _fresh_recv(self)
+        # What `_make` does is done here: this is done for each value.
+        operation: _Recv[T_co] = _new(_fresh_recv)
+        frame = _getframe(1)
+        operation._receiver = self
+        operation._code = frame.f_code
+        operation._lasti = frame.f_lasti
         return operation
 
     def try_recv(self) -> T_co:
@@ -124,7 +131,6 @@ class Receiver(Generic[T_co]):
             ChannelError: As `recv`.
         """
         recv = _Recv(self)
-        recv._started = True
         if not recv._attempt():
             raise WouldBlock(f"nothing has come from pid {self.remote_pid}")
         value: T_co = recv._value
@@ -192,34 +198,50 @@ class Receiver(Generic[T_co]):
 
     # -- for the operation
 
-    def _next(self) -> deque[Any] | None:
-        """The values of the next message; None if none is there. At least one is in it."""
-        mailbox = self._mailbox
-        if not (mailbox.items or mailbox.over or self._closed or self._finished):
-            return None
-        if self._transport.lock.held():
-            refuse()  # before the guard: who has that may wait for this lock
-        with mailbox.guard:
+    def _take(self, recv: _Recv[Any]) -> bool | None:
+        """Give an operation the value of the next message, if it has one.
+
+        Returns:
+            Whether there was a message; None if its values are in `_values` now.
+        """
+        mailbox, transport = self._mailbox, self._transport
+        lock, guard = transport.lock, mailbox.guard
+        if lock.held() or guard.held():
+            refuse()  # before the guard: who has that may wait for the lock
+        with guard.raw:
             if self._values:
-                return self._values  # another thread was here
-            with self._transport.lock.raw:
+                return None  # another thread was here
+            with lock.raw:
                 message = self._advance(mailbox)
                 if message is None:
-                    return None
+                    return False
                 mailbox.reader = self._token
-                if message.inbound is not None and not message.taken:
+                if not message.taken:
                     message.taken = True
-                    message.inbound.consumed(message.weight)
-                    self._transport.acknowledge(mailbox.peer)
+                    if message.stream.consumed(message.weight):
+                        transport.acknowledge(mailbox.peer)
             values = message.values
             if values is None:
-                decoded = self._decoder.decode(message.parts, message.count, mailbox.codec)
+                codec = mailbox.codec
+                if message.count == 1:
+                    value = self._decoder.decode_one(message.parts, codec)
+                    failed = type(value) is Undecodable
+                    if failed:
+                        self._blame(message, [value], codec)
+                    # Taken by these lines together.
+                    recv._value = value
+                    message.parts = []
+                    mailbox.items.popleft()
+                    if failed:
+                        raise value.error
+                    return True
+                decoded = self._decoder.decode(message.parts, message.count, codec)
                 if Undecodable in map(type, decoded):
-                    self._blame(message, decoded, mailbox.codec)
+                    self._blame(message, decoded, codec)
                 values = message.values = deque(decoded)
                 message.parts = []
             self._values = values
-            return values
+            return None
 
     def _blame(self, message: Message, decoded: list[Any], codec: str) -> None:
         """Raise what a signal handler raised while values were decoded, which are not to blame.
@@ -247,7 +269,7 @@ class Receiver(Generic[T_co]):
         items = mailbox.items
         while items:
             item = items[0]
-            if isinstance(item, Message):
+            if type(item) is Message:
                 if item.values is None or item.values:
                     if mailbox.type != self._type and not matches(mailbox.type, self._type):
                         raise ChannelTypeError(self._type, mailbox.type)
@@ -312,12 +334,37 @@ class _Recv(Operation[T_co]):
     __slots__ = ("_receiver", "_value")
 
     def __init__(self, receiver: Receiver[T_co]) -> None:
-        # What `_make` does is done here: this is made for each value.
-        frame = _getframe(2)
-        self._code = frame.f_code
-        self._lasti = frame.f_lasti
+        """One that is started already."""
+        self._started = True
         self._receiver = receiver
-        self._started = False
+
+    def _block_fresh(self, timeout: float | None = None) -> T_co:
+        # As `block`, with `_start` and `_attempt`, in short: this is done for each value.
+        self.__class__ = _Recv
+        self._started = True
+        receiver = self._receiver
+        values = receiver._values
+        try:
+            if values:
+                try:
+                    value: Any = values.popleft()
+                except IndexError:
+                    pass  # another thread has taken it
+                else:
+                    if type(value) is Undecodable:
+                        raise value.error
+                    taken: T_co = value
+                    return taken
+            if self._attempt():
+                pass
+            elif timeout is None:
+                receiver._transport.reactor.wait_blocking(self, Deadline.NEVER)
+            else:
+                self._block(timeout)
+            result: T_co = self._value
+            return result
+        except ConstellationError as error:
+            raise without_internals(error) from error.__cause__
 
     def _describe(self) -> str:
         return f"recv() from {self._receiver.remote_pid}"
@@ -327,19 +374,22 @@ class _Recv(Operation[T_co]):
 
     def _attempt(self) -> bool:
         receiver = self._receiver
+        mailbox = receiver._mailbox
         while True:
             values = receiver._values
             if values:
                 try:
-                    value = values.popleft()
+                    self._value = value = values.popleft()
                 except IndexError:
                     continue  # another thread has taken it
                 if type(value) is Undecodable:
                     raise value.error
-                self._value = value
                 return True
-            if receiver._next() is None:
+            if not (mailbox.items or mailbox.over or receiver._closed or receiver._finished):
                 return False
+            taken = receiver._take(self)
+            if taken is not None:
+                return taken
 
     def _undo(self) -> bool:
         self._receiver._put_back(self._value)
@@ -355,7 +405,10 @@ class _Recv(Operation[T_co]):
         return bool(mailbox.items) or mailbox.over or receiver._closed or receiver._finished
 
     def _delist(self, waiter: Waiter) -> None:
-        self._receiver._mailbox.waiters.remove(waiter)
+        waiters = self._receiver._mailbox.waiters
+        if waiter in waiters:
+            waiters.remove(waiter)
 
 
 _fresh_recv = _Recv._fresh
+_new = object.__new__

@@ -12,8 +12,8 @@ from constellation.channel import context
 from constellation.channel.makefile import SenderFile
 from constellation.channel.outlet import Outlet, Packed
 from constellation.channel.types import Typed
-from constellation.errors import ChannelError, WouldBlock
-from constellation.operation import Operation, Waiter, Waits
+from constellation.errors import ChannelError, ConstellationError, WouldBlock
+from constellation.operation import Operation, Waiter, Waits, without_internals
 from constellation.transport.lock import stay_at_exit
 
 if TYPE_CHECKING:
@@ -97,7 +97,13 @@ class Sender(Generic[T_contra]):
             ProcessExited: The process at the other end is gone.
             ChannelError: This Sender was closed.
         """
-        operation: Operation[None] = _fresh_send(self, value)
+        # What `_make` does is done here: this is done for each value.
+        operation: _Send = _new(_fresh_send)
+        frame = _getframe(1)
+        operation._sender = self
+        operation._payload = value
+        operation._code = frame.f_code
+        operation._lasti = frame.f_lasti
         return operation
 
     def send_many(self, values: Iterable[T_contra]) -> Operation[None]:
@@ -119,7 +125,6 @@ class Sender(Generic[T_contra]):
             ChannelError: As `send`.
         """
         send = _Send(self, value)
-        send._started = True
         if not send._attempt():
             send._abandon()
             raise WouldBlock(f"the window of the channel to pid {self.remote_pid} is full")
@@ -191,6 +196,11 @@ class _ToOutlet(Operation[None]):
     _sender: Sender[Any]
     _place: _Place | None  # made only where it has to wait
 
+    def _start(self) -> None:
+        self.__class__ = self._kind
+        self._started = True
+        self._place = None
+
     def _waits(self) -> Waits:
         return self._sender._transport.reactor
 
@@ -235,11 +245,7 @@ class _ToOutlet(Operation[None]):
         if place is not None and place.packed is not None:
             return self._admit(None)
         sender = self._sender
-        if sender._outlet.owner is not sender._token:
-            if sender._transport.leaving:
-                stay_at_exit()
-            raise ChannelError(f"{self._describe()}: the Sender is closed")
-        packed = sender._outlet.put(value)
+        packed = sender._outlet.put(value, sender._token)
         return packed is None or self._admit(packed)
 
 
@@ -269,29 +275,44 @@ class _Send(_ToOutlet):
     __slots__ = ("_payload",)
 
     def __init__(self, sender: Sender[Any], payload: object) -> None:
-        # What `_make` does is done here: this is made for each value.
-        frame = _getframe(2)
-        self._code = frame.f_code
-        self._lasti = frame.f_lasti
+        """One that is started already."""
+        self._started = True
         self._sender = sender
         self._place = None
         self._payload = payload
-        self._started = False
+
+    def _block_fresh(self, timeout: float | None = None) -> None:
+        # As `block`, with `_start` and `_attempt`, in short: this is done for each value.
+        self.__class__ = _Send
+        self._started = True
+        sender = self._sender
+        try:
+            packed = sender._outlet.put(self._payload, sender._token)
+        except ConstellationError as error:
+            raise without_internals(error) from error.__cause__
+        if packed is not None:
+            self._await_room(packed, timeout)
+
+    def _await_room(self, packed: Packed, timeout: float | None) -> None:
+        self._place = None
+        try:
+            if not self._admit(packed):
+                self._block(timeout)
+        except ConstellationError as error:
+            raise without_internals(error) from error.__cause__
+        except BaseException:
+            self._abandon()
+            raise
 
     def _describe(self) -> str:
         return f"send() to {self._sender.remote_pid}"
 
     def _attempt(self) -> bool:
-        # As `_put`, which it calls only where a value has waited.
-        sender = self._sender
-        outlet = sender._outlet
-        if self._place is None and outlet.owner is sender._token:
-            packed = outlet.put(self._payload)
-            return packed is None or self._admit(packed)
         return self._put(self._payload)
 
 
 _fresh_send = _Send._fresh
+_new = object.__new__
 
 
 class _SendMany(_ToOutlet):
@@ -371,7 +392,9 @@ class _Flush(_ToOutlet):
         return True
 
     def _delist(self, waiter: Waiter) -> None:
-        self._sender._outlet.receipts.remove(waiter)
+        receipts = self._sender._outlet.receipts
+        if waiter in receipts:
+            receipts.remove(waiter)
 
     def _abandon(self) -> None:
         self._number = None

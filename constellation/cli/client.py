@@ -191,8 +191,9 @@ class Client:
 
     def ended(self, session: Session, reason: str | None) -> None:
         """The bridge is gone."""
-        if self._code is None and not self._welcome and reason is not None:
-            self._complain(f"{reason}. Is a bridge there, and has it the same key?")
+        if self._code is None and not self._welcome:
+            why = reason or f"{session.name} has closed the connection"
+            self._complain(f"{why}. Is a bridge there, and has it the same key?")
             self._code = _DENIED
         elif self._code is None:
             self._lose(reason or "it has closed the connection")

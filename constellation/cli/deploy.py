@@ -109,9 +109,9 @@ def deploy(
         if not words:
             raise click.UsageError("Missing the address of a bridge, such as 10.0.0.1:8888.")
         address = words.pop(0)
+    where = _address(address)
     if module is None and not words:
         raise click.UsageError("Missing the program that is to run.")
-    where = _address(address)
     rules = Rules(include=include, exclude=exclude)
     package, run = _pack(module, words, rules, max_size)
     for note in package.notes:

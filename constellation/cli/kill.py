@@ -1,4 +1,4 @@
-"""``constellation kill``: end a program of a cluster."""
+"""``constellation kill``: end a program or a process of a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["kill"]
 
 @click.command(cls=Command)
 @address_argument
-@click.argument("target", metavar="PROGRAM")
+@click.argument("target", metavar="NAME")
 @format_option
 @key_options
 @verbose_option()
@@ -34,10 +34,10 @@ def kill(
     format: Format,  # noqa: A002
     key_options: KeyOptions,
 ) -> None:
-    """End a program: kill all of its processes.
+    """Kill a process, or all processes of a program.
 
-    HOST:PORT is where the master listens. PROGRAM is the beginning of its name, as `constellation
-    status` shows it.
+    HOST:PORT is where the master listens. NAME is the beginning of the name of the program or the
+    process, as `constellation status` shows it.
     """
     done = query(address, key_options, AskKill(target))
     assert isinstance(done, Done)

@@ -33,7 +33,7 @@ def connection(address: Address, key_options: KeyOptions) -> tuple[str, Security
 
 def query(
     address: Address, key_options: KeyOptions, request: cluster.Request
-) -> cluster.Status | cluster.Done:
+) -> cluster.Status | cluster.NodeAnswer | cluster.Done:
     """Ask the master.
 
     Raises:

@@ -26,16 +26,20 @@ from constellation.units import Mem
 __all__ = ["status"]
 
 _BILLION = 10**9
+_WIDEST = 10_000
+"""Columns: names are shown whole, whatever the terminal makes of long lines."""
 
 
 @click.command(cls=Command)
 @address_argument
+@click.option("--processes", is_flag=True, help="Name each process too.")
 @format_option
 @key_options
 @verbose_option()
 @version_option
 def status(
     address: Address,
+    processes: bool,
     format: Format,  # noqa: A002
     key_options: KeyOptions,
 ) -> None:
@@ -43,7 +47,7 @@ def status(
 
     HOST:PORT is where the master listens.
     """
-    found = query(address, key_options, AskStatus())
+    found = query(address, key_options, AskStatus(processes))
     assert isinstance(found, Status)
     if format is Format.JSON:
         click.echo(msgspec.json.encode(as_json(found)).decode())
@@ -59,6 +63,7 @@ def as_json(found: Status) -> dict[str, Any]:
         "nodes": [_fields(node) for node in found.nodes],
         "programs": [_fields(program) for program in found.programs],
         "waiting": [_fields(size) for size in found.waiting],
+        "processes": [_fields(process) for process in found.running],
     }
 
 
@@ -71,10 +76,9 @@ def _fields(message: msgspec.Struct) -> dict[str, Any]:
 
 
 def _show(found: Status) -> None:
-    # Brackets are those of IPv6 addresses here. Addresses are never cut short.
-    console = Console(highlight=False, markup=False, emoji=False)
-    names = Column("node", no_wrap=True)
-    nodes = Table(names, "state", "memory", "cores", "processes", "heard of", box=None)
+    # Brackets are those of IPv6 addresses here.
+    console = Console(highlight=False, markup=False, emoji=False, width=_WIDEST)
+    nodes = Table("node", "state", "memory", "cores", "processes", "heard of", box=None)
     for node in found.nodes:
         nodes.add_row(*_node_row(node))
     console.print(nodes)
@@ -86,6 +90,14 @@ def _show(found: Status) -> None:
             )
         console.print()
         console.print(programs)
+    if found.running:
+        running = Table("process", "program", "node", "memory", "cores", box=None)
+        for process in found.running:
+            cores = f"{process.cpu / _BILLION:g}"
+            names = process.pid[:7], process.program[:7], process.node
+            running.add_row(*names, str(Mem(process.mem)), cores)
+        console.print()
+        console.print(running)
     for size in found.waiting:
         need = f"{Mem(size.mem)} and {size.cpu / _BILLION:g} cores"
         console.print(f"{size.count} of {need} for {size.seconds:.0f} s: {size.reason}")

@@ -1,4 +1,4 @@
-"""What tools ask a master: requests and replies over REQ and ROUTER, each in MessagePack.
+"""What tools ask a master or a node: requests and replies over REQ and ROUTER, in MessagePack.
 
 A request that is none is answered with :class:`Wrong`, which says what was expected.
 """
@@ -15,11 +15,17 @@ from constellation.control.messages import Message
 
 
 class AskStatus(Message, frozen=True):
-    """How does the cluster stand?"""
+    """How does the cluster stand?
+
+    Attributes:
+        processes: Whether to name each process: there may be very many.
+    """
+
+    processes: bool = False
 
 
 class AskKill(Message, frozen=True):
-    """End a program.
+    """End a program, or a process.
 
     Attributes:
         target: The beginning of its name, in hexadecimal digits: enough to tell it from others.
@@ -28,7 +34,11 @@ class AskKill(Message, frozen=True):
     target: str
 
 
-Request: TypeAlias = AskStatus | AskKill
+class AskNode(Message, frozen=True):
+    """Which node are you? What a node is asked."""
+
+
+Request: TypeAlias = AskStatus | AskKill | AskNode
 
 
 # -- replies --------------------------------------------------------------------------------------
@@ -90,6 +100,24 @@ class WaitingState(Message, frozen=True):
     reason: str
 
 
+class ProcessState(Message, frozen=True):
+    """A process.
+
+    Attributes:
+        pid: The key of its Pid, in hexadecimal digits.
+        program: Its program.
+        node: Where it is.
+        mem: Bytes that it was promised.
+        cpu: Billionths of a core that it was promised.
+    """
+
+    pid: str
+    program: str
+    node: str
+    mem: int
+    cpu: int
+
+
 class Status(Message, frozen=True):
     """How the cluster stands at one moment.
 
@@ -100,6 +128,7 @@ class Status(Message, frozen=True):
         nodes: The nodes, by name.
         programs: The programs, by name.
         waiting: What waits, the one that waits for longest first.
+        running: The processes, if they were asked for.
     """
 
     version: str
@@ -108,6 +137,21 @@ class Status(Message, frozen=True):
     nodes: tuple[NodeState, ...]
     programs: tuple[ProgramState, ...]
     waiting: tuple[WaitingState, ...]
+    running: tuple[ProcessState, ...] = ()
+
+
+class NodeAnswer(Message, frozen=True):
+    """A node is here.
+
+    Attributes:
+        version: The version of constellation.
+        python: The version of Python.
+        master: The master that it serves; None: none.
+    """
+
+    version: str
+    python: str
+    master: str | None
 
 
 class Done(Message, frozen=True):
@@ -122,7 +166,7 @@ class Wrong(Message, frozen=True):
     text: str
 
 
-Reply: TypeAlias = Status | Done | Wrong
+Reply: TypeAlias = Status | NodeAnswer | Done | Wrong
 
 request_decoder = msgspec.msgpack.Decoder(Request)
 reply_decoder = msgspec.msgpack.Decoder(Reply)

@@ -259,12 +259,11 @@ class _Closure(_FromSpawner):
     def _attempt(self) -> bool:
         mailbox = self._mailbox
         with self._transport.lock:
-            message = next((item for item in mailbox.items if isinstance(item, Message)), None)
+            message = next((item for item in mailbox.items if type(item) is Message), None)
             if message is None:
                 return False
-            assert message.inbound is not None
-            message.inbound.consumed(message.weight)
-            self.parts = message.parts
+            message.stream.consumed(message.weight)
+            self.parts, message.parts = message.parts, []
             mailbox.items.clear()
             mailbox.owner = None
             self._transport.acknowledge(mailbox.peer)
@@ -276,7 +275,8 @@ class _Closure(_FromSpawner):
         return True
 
     def _delist(self, waiter: Waiter) -> None:
-        self._mailbox.waiters.remove(waiter)
+        if waiter in self._mailbox.waiters:
+            self._mailbox.waiters.remove(waiter)
 
 
 class _Acceptance(_FromSpawner):

@@ -43,11 +43,11 @@ def ask(
     *,
     attempts: int = _ATTEMPTS,
     patience: float = _PATIENCE,
-) -> cluster.Status | cluster.Done:
-    """Ask a master, and give its answer.
+) -> cluster.Status | cluster.NodeAnswer | cluster.Done:
+    """Ask a master or a node, and give its answer.
 
     Args:
-        endpoint: The master's, as ZeroMQ writes it.
+        endpoint: Its, as ZeroMQ writes it.
         security: How connections are secured; None: they are not.
         request: What is asked.
         attempts: How often it is asked.
@@ -93,7 +93,7 @@ def _attempt(
         socket.close()
 
 
-def _checked(answer: bytes) -> cluster.Status | cluster.Done:
+def _checked(answer: bytes) -> cluster.Status | cluster.NodeAnswer | cluster.Done:
     try:
         reply: cluster.Reply = cluster.reply_decoder.decode(answer)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -101,6 +101,6 @@ def _checked(answer: bytes) -> cluster.Status | cluster.Done:
             f"the master's answer cannot be read: {error}; "
             f"install the same version of constellation there and here"
         ) from error
-    if isinstance(reply, (cluster.Status, cluster.Done)):
-        return reply
-    raise MasterError(reply.text)
+    if isinstance(reply, cluster.Wrong):
+        raise MasterError(reply.text)
+    return reply

@@ -41,11 +41,11 @@ class Loop:
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
-        self._sockets: dict[int, tuple[Callable[[], bool], Callable[[], None]]] = {}
+        self._sockets: dict[int, tuple[Callable[[], object], Callable[[], None]]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = 0
 
-    def watch(self, fd: int, pending: Callable[[], bool], ready: Callable[[], None]) -> None:
+    def watch(self, fd: int, pending: Callable[[], object], ready: Callable[[], None]) -> None:
         """Have `ready` called while a ZeroMQ socket has input; it takes some or all of that.
 
         Args:

@@ -412,7 +412,10 @@ class Sessions:
         limit = self._timeout if session._known else self._connect_timeout
         if now - session._heard_at >= limit and not session.patient:
             quiet = f"{session.name} has said nothing for {limit:g} s"
-            never = f"{session.name} does not answer: no connection within {limit:g} s"
+            never = (
+                f"{session.name} does not answer: no connection within {limit:g} s; "
+                f"nobody listens there, or its key is another one than here"
+            )
             self._end(session, quiet if session._known else never)
             return
         if self._stalled(session, now):

@@ -35,7 +35,8 @@ if sys.platform == "linux":
 
         def wait(self, timeout: float | None) -> list[int]:
             """The descriptors with input, after at most ``timeout`` seconds (None: no limit)."""
-            return [fd for fd, _ in self._epoll.poll(timeout)]
+            found = self._epoll.poll(timeout)
+            return [fd for fd, _ in found] if found else []
 
         def close(self) -> None:
             """Close it."""

@@ -39,10 +39,12 @@ from functools import cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from constellation.deadline import Deadline
 from constellation.operation import Operation
 from constellation.transport.descriptors import Poller, Wakeup
-from constellation.transport.lock import ClosedLock, ForkedLock, Lock, stay_at_exit
+from constellation.transport.lock import ClosedLock, ForkedLock, Lock, refuse, stay_at_exit
 from constellation.transport.spinning import Spinning
 
 if TYPE_CHECKING:
@@ -64,40 +66,47 @@ _RECENT = 0.02
 its input; and since when there was no lead for the I/O thread to look at that again by itself."""
 
 
-class ThreadWaiter:
-    """A thread blocked in an operation."""
+class ThreadWaiter(msgspec.Struct, eq=False):  # made for each wait, in C
+    """A thread blocked in an operation.
 
-    __slots__ = ("_gate", "_reactor", "beneath", "ident", "notified", "over")
+    Attributes:
+        ident: The thread.
+        notified: Whether what it waits for may have happened.
+        listed: Whether it may be enlisted with its operation.
+        over: It waits no more, or is about to leave.
+        beneath: The lead in the same thread, which a signal handler has interrupted that waits
+            itself.
+        gate: What it sleeps on, if it does.
+    """
 
-    def __init__(self, reactor: Reactor) -> None:
-        self._reactor = reactor
-        self._gate: threading.Lock | None = None  # reactor lock; made when the thread must sleep
-        self.ident = _get_ident()
-        self.notified = False
-        self.over = False  # it waits no more, or is about to leave
-        # The lead in the same thread, which a signal handler has interrupted that waits itself.
-        self.beneath: ThreadWaiter | None = None
+    reactor: Reactor
+    ident: int
+    notified: bool = False
+    listed: bool = False
+    over: bool = False
+    beneath: ThreadWaiter | None = None
+    gate: threading.Lock | None = None
 
     def notify(self) -> None:
         """Wake the thread. The lock is held."""
         # Also if it is notified already: the one who did that may have been interrupted.
         self.notified = True
-        if self._reactor.lead is not self:
+        if self.reactor.lead is not self:
             self.open_gate()
         elif _get_ident() != self.ident:
-            self._reactor.wake_lead()
+            self.reactor.wake_lead()
 
     def close_gate(self) -> threading.Lock:
         """What to sleep on until it is opened."""
-        gate = self._gate = threading.Lock()
+        gate = self.gate = threading.Lock()
         gate.acquire()
         return gate
 
     def open_gate(self) -> None:
         """Let the thread go on: it was notified, or may take the lead."""
-        gate = self._gate
+        gate = self.gate
         if gate is not None:
-            self._gate = None
+            self.gate = None
             gate.release()
 
 
@@ -225,11 +234,6 @@ class Reactor:
         """In a forked child: make every later use raise instead of touching anything."""
         self.lock = ForkedLock()
 
-    @property
-    def satisfied(self) -> bool:
-        """Whether the thread that waits on the descriptors has something to go on with."""
-        return self.lead is not None and self.lead.notified
-
     # -- wake-ups
 
     def look_again(self) -> bool:
@@ -340,23 +344,44 @@ class Reactor:
 
     def wait_blocking(self, operation: Operation[Any], deadline: Deadline) -> bool:
         """Attempt and wait until done (True) or until the deadline passed (False)."""
-        waiter = ThreadWaiter(self)
+        waiter = ThreadWaiter(self, _get_ident())
+        if self.lock.held():
+            refuse()
+        lock = self.lock.raw
         done = False
-        with self.lock:
-            maybe = operation._enlist(waiter)
         try:
+            with lock:
+                waiter.listed = True
+                maybe = operation._enlist(waiter)
+                gate = None if maybe else self._take_place(waiter)
             while True:
                 if maybe:
-                    waiter.notified = False
                     done = operation._attempt()
-                if done or not self._wait(waiter, deadline):
-                    return done
-                maybe = True
+                    if done:
+                        return True
+                    with lock:
+                        gate = self._take_place(waiter)
+                if gate is None:
+                    self._wait_leading(operation, waiter, deadline)
+                if not waiter.notified and not self._wait(operation, waiter, gate, deadline):
+                    return False
+                # Before the attempt, which sees what is told of from here on.
+                waiter.notified = False
+                done = operation._attempt()
+                if done:
+                    return True
+                with lock:
+                    maybe = not waiter.listed
+                    if maybe:
+                        waiter.listed = True
+                        maybe = operation._enlist(waiter)
+                    gate = None if maybe else self._take_place(waiter)
         finally:
             waiter.over = True
-            with self.lock.raw:
-                operation._delist(waiter)
-                if self._sleeping or self.lead is waiter:
+            if waiter.listed or self._sleeping or self.lead is waiter:
+                with self.lock.raw:
+                    if waiter.listed:
+                        operation._delist(waiter)
                     self._gone(waiter)
             if not done:
                 operation._abandon()
@@ -371,37 +396,54 @@ class Reactor:
             self._more = True  # what it was about to do
             self._lead_left(waiter)
 
-    def _wait(self, waiter: ThreadWaiter, deadline: Deadline) -> bool:
+    def _wait(
+        self,
+        operation: Operation[Any],
+        waiter: ThreadWaiter,
+        gate: threading.Lock | None,
+        deadline: Deadline,
+    ) -> bool:
         """Wait until notified (True) or until the deadline passed (False)."""
         limit = deadline.at
-        while limit is None or monotonic() < limit:
-            with self.lock.raw:
-                self._flush()
-                if waiter.notified:
-                    return True
-                lead = self.lead
-                gate: threading.Lock | None = None
-                if lead is None or lead.over or lead.ident == waiter.ident:
-                    self._take_lead(waiter)
-                else:
-                    gate = waiter.close_gate()
-                    self._sleeping.insert(self._place_of(waiter), waiter)
-            if gate is None:
-                self._wait_leading(waiter, deadline)
-            else:
+        while True:
+            if gate is not None:
                 self._wait_sleeping(waiter, gate, deadline)
             if waiter.notified:
                 return True
-        return False
+            if limit is not None and monotonic() >= limit:
+                return False
+            with self.lock.raw:
+                gate = self._take_place(waiter)
+            if gate is None:
+                self._wait_leading(operation, waiter, deadline)
 
-    def _take_lead(self, waiter: ThreadWaiter) -> None:
+    def _take_place(self, waiter: ThreadWaiter) -> threading.Lock | None:
+        """Take the lead, or give what to sleep on; neither if it was notified. The lock is held.
+
+        None is for `_wait_leading`, which does nothing where it was notified.
+        """
+        self._flush()
         lead = self.lead
-        if lead is not waiter:
-            # One that is over is one that an interrupt kept from leaving.
-            waiter.beneath = None if lead is None or lead.over else lead
-        self.lead = waiter
+        if lead is None:
+            if self._more:
+                self._serve(())
+            if waiter.notified:
+                return None
+            self.lead = waiter
+        elif waiter.notified:
+            return None
+        elif lead.over or lead.ident == waiter.ident:
+            if lead is not waiter:
+                # One that is over is one that an interrupt kept from leaving.
+                waiter.beneath = None if lead.over else lead
+            self.lead = waiter
+        else:
+            gate = waiter.close_gate()
+            self._sleeping.insert(self._place_of(waiter), waiter)
+            return gate
         if self._armed:
             self._arm(0.0)
+        return None
 
     def _place_of(self, waiter: ThreadWaiter) -> int:
         """Its place among those who sleep.
@@ -411,9 +453,12 @@ class Reactor:
         idents = [each.ident for each in self._sleeping]
         return idents.index(waiter.ident) if waiter.ident in idents else len(idents)
 
-    def _wait_leading(self, waiter: ThreadWaiter, deadline: Deadline) -> None:
+    def _wait_leading(
+        self, operation: Operation[Any], waiter: ThreadWaiter, deadline: Deadline
+    ) -> None:
         limit = deadline.at
         wanted = None
+        lock = self.lock.raw
         try:
             while not waiter.notified:
                 if limit is not None:
@@ -421,9 +466,14 @@ class Reactor:
                     if wanted <= 0:
                         return
                 ready = () if self._more else self._spinning.wait(wanted)
-                with self.lock.raw:
-                    self._serve(ready)
+                with lock:
+                    if self._lead_wakeup.pending:
+                        self._lead_wakeup.clear()
+                    self._more = self._service(ready)
                     if waiter.notified:
+                        # It is enlisted again if it has to wait again.
+                        operation._delist(waiter)
+                        waiter.listed = False
                         self._lead_left(waiter)
         except BaseException:  # an interrupt, of whatever kind
             if self._stopping:
@@ -448,7 +498,8 @@ class Reactor:
             self._sleeping[0].open_gate()
         else:
             now = self._led_at = monotonic()
-            self.set_timer(now + _LEAD_GRACE)
+            if now + _LEAD_GRACE < self._io_due:
+                self.set_timer(now + _LEAD_GRACE)
         self.lead = beneath
 
     def _wait_sleeping(

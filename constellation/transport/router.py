@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import zmq
 from zmq.backend import zmq_poll
 
+from constellation.wire.codec import PLAIN
+
 if TYPE_CHECKING:
     from constellation.transport.network import Gate, Network, Security
     from constellation.wire.frames import Buffer
@@ -33,6 +35,7 @@ _MAX_SOCKETS = int(zmq.MAX_SOCKETS)
 _POLLIN = int(zmq.POLLIN)
 _NOBLOCK = int(zmq.NOBLOCK)
 _SNDMORE = int(zmq.SNDMORE)
+_FIRST = _SNDMORE | _NOBLOCK
 _EVENTS = int(zmq.EVENTS)
 _RCVMORE = int(zmq.RCVMORE)
 
@@ -62,6 +65,10 @@ makes room for what they say will come. Links send fragments of a quarter of it.
 
 _COPY_BELOW = 4096
 """Bytes of a part that is copied out of the message it came in."""
+
+
+_ALONE = PLAIN.to_bytes(2, "big")
+"""How a header begins behind which there is no other part."""
 
 
 class Unroutable(Exception):
@@ -204,19 +211,20 @@ class Router:
         """
         if self._left:
             self._give_up(route)
+        send = self._send
         self._left = len(parts) + 1
         try:
-            self._send(route, _SNDMORE | _NOBLOCK)
+            send(route, _FIRST)
         except zmq.ZMQError as error:
             self._left = 0
             if error.errno == zmq.EHOSTUNREACH:
                 raise Unroutable(route) from None
             raise
         # Once the route is accepted the rest is too: there is no high-water mark.
-        if len(parts) > 1:
-            for part in parts[:-1]:
-                self._send(part, _SNDMORE)
-        self._send(parts[-1], 0)
+        *first, last = parts
+        for part in first:
+            send(part, _SNDMORE)
+        send(last, 0)
         self._left = 0
 
     def _give_up(self, route: bytes) -> None:
@@ -235,14 +243,14 @@ class Router:
             self._send(b"", 0)
         self._left = 0
 
-    def readable(self) -> bool:
+    def readable(self) -> object:
         """Whether a message waits. To be asked after every call: the descriptor shows edges."""
         if self._receiving:
             # Before it is asked: the rest may be all that waits.
             self._skip_rest()
-        return bool(zmq_poll(self._watched, 0))
+        return zmq_poll(self._watched, 0)
 
-    def receive(self) -> list[Buffer]:
+    def receive(self) -> list[Any]:
         """The next message, its route first. One has to wait: `readable()` said so.
 
         Trying whether there is one would lose what a signal handler raises. While pyzmq raises the
@@ -250,18 +258,30 @@ class Router:
         comes out of that is dropped (in its wheels for Python 3.12 and later). Nor can anything be
         raised in the finalizer of a `Frame`: most messages, which are short, do without.
         """
-        receive, more = self._receive, self._get
+        receive = self._receive
         self._receiving = True
         # Behind a route there is always something: a header, which is small.
-        message: list[Buffer] = [receive(_NOBLOCK), receive(_NOBLOCK)]
+        route = receive(_NOBLOCK)
+        header = receive(_NOBLOCK)
+        message = [route, header]
+        if header.startswith(_ALONE):
+            # To ask whether there is more takes longer than to receive it. It is skipped if there
+            # is, where nobody waits for this message any more.
+            return message
+        more = self._get
         while more(_RCVMORE):
             frame = receive(_NOBLOCK, False)
             message.append(frame.bytes if len(frame) < _COPY_BELOW else frame.buffer)
         self._receiving = False
         return message
 
+    def settle(self) -> None:
+        """Do what can be done before the next message is waited for."""
+        if self._receiving:
+            self._skip_rest()
+
     def _skip_rest(self) -> None:
-        """Drop what is left of a message whose reception was interrupted."""
+        """Drop what is left of a message: its reception was interrupted, or it is a wrong one."""
         while self._get(_RCVMORE):
             self._receive(_NOBLOCK)
         self._receiving = False

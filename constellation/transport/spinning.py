@@ -36,7 +36,7 @@ class Spinning:
         clock: Seconds of a clock that never goes back.
     """
 
-    __slots__ = ("_average", "_clock", "_paused_until", "_wait")
+    __slots__ = ("_average", "_begun", "_clock", "_ended", "_paused_until", "_wait")
 
     def __init__(
         self,
@@ -47,27 +47,38 @@ class Spinning:
         self._clock = clock
         self._average = _LONG
         self._paused_until = 0.0
+        # Of the last wait, which is counted when the next one begins: then nobody waits for it.
+        self._begun = 0.0
+        self._ended = _LONG
 
     def wait(self, timeout: float | None) -> list[int]:
         """What has input, after at most `timeout` seconds (None: no limit)."""
-        begun = self._clock()
-        ready: list[int] = []
-        short = self._average < _SHORT and (timeout is None or timeout > _MOMENT)
-        if short and begun >= self._paused_until:
+        self._average += (min(self._ended - self._begun, _LONG) - self._average) / 4
+        begun = self._begun = self._clock()
+        if (
+            self._average < _SHORT
+            and begun >= self._paused_until
+            and (timeout is None or timeout > _MOMENT)
+        ):
             ready = self._spin(begun)
-        if not ready:
-            ready = self._wait(timeout)
-        self._average += (min(self._clock() - begun, _LONG) - self._average) / 4
+            if ready:
+                return ready
+        ready = self._wait(timeout)
+        self._ended = self._clock()
         return ready
 
     def _spin(self, begun: float) -> list[int]:
+        wait, clock, sched_yield = self._wait, self._clock, os.sched_yield
         now = begun
-        while now < begun + _MOMENT:
-            ready = self._wait(0)
+        end = begun + _MOMENT
+        while now < end:
+            ready = wait(0)
             if ready:
+                self._ended = now
                 return ready
-            os.sched_yield()
-            before, now = now, self._clock()
+            sched_yield()
+            before = now
+            now = clock()
             if now - before > _CONTENDED:
                 self._paused_until = now + _PAUSE
                 break

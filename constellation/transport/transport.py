@@ -24,7 +24,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Collection
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from constellation.control.messages import (
     Exited,
@@ -44,7 +44,7 @@ from constellation.transport.router import Router, Unroutable, key_of_route
 from constellation.wire import events as wire_events
 from constellation.wire.codec import decode, encode
 from constellation.wire.errors import WireError
-from constellation.wire.frames import VERSION, Buffer, Frame, Hello, Probe
+from constellation.wire.frames import VERSION, Frame, Hello, Probe
 from constellation.wire.link import ACK_DELAY, Link
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ __all__ = ["SpawnReplies", "Transport"]
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 64
+_BATCH = range(64)
 """How many messages are taken in one go before the lock is given to others."""
 
 FLUSH_AFTER = 0.001
@@ -128,6 +128,7 @@ class Transport:
         for fd in (self._router.fd, self._control_fd, self._gate_fd):
             if fd >= 0:
                 self.reactor.watch(fd)
+        self._by_router = [self._router.fd]
         # Guarded by the reactor's lock:
         self.peers: dict[bytes, Peer] = {}
         self.spawns: dict[int, SpawnReplies] = {}
@@ -183,8 +184,28 @@ class Transport:
 
     def transmit(self, peer: Peer) -> None:
         """Send what the peer's link has to send, and see to what arrived meanwhile."""
-        # Sending takes the edge of the descriptor, so nobody may be woken for what arrived.
-        if self._send_frames(peer) and not self.reactor.look_again() and self._router.readable():
+        if self._send_frames(peer) and not self.reactor.look_again():
+            self._look()
+
+    def send(self, peer: Peer, message: bytes) -> None:
+        """Send a message of the peer's link, which has a route.
+
+        As `transmit`, for one that `Outbound.dispatch` gave: it sets no timer, and is all there is.
+        """
+        try:
+            self._router.send(peer.route, [message])  # type: ignore[arg-type]
+        except Unroutable as error:
+            self._route_ended(peer, error.args[0])
+            self._send_frames(peer)
+        if not self.reactor.look_again():
+            self._look()
+
+    def _look(self) -> None:
+        """See to what arrived while something was sent.
+
+        Sending takes the edge of the descriptor, so nobody may be woken for it.
+        """
+        if self._router.readable():
             self._drain()
             self._pump()
             self.reactor.wake_io()
@@ -263,14 +284,19 @@ class Transport:
     def _service(self, ready: Collection[int]) -> bool:
         if self._deferred:
             self.run_deferred()
-        if ready and (self._control_fd in ready or self._router.monitor_fd in ready):
+        if ready and ready != self._by_router:
             if self._control_fd in ready and self._control_open:
                 self._read_control()
             if self._router.monitor_fd in ready:
                 self._read_monitor()
-        if self._gate is not None and self._gate_fd in ready:
-            self._gate.serve()
+            if self._gate is not None and self._gate_fd in ready:
+                self._gate.serve()
         more = self._drain()
+        lead = self.reactor.lead
+        if more and lead is not None and lead.notified:
+            # What links have to send in return waits until that thread has gone on: it sends it
+            # with its next value, when it waits again, or the I/O thread does, and sees to timers.
+            return True
         now = monotonic()
         if (
             (self._timers and self._timers[0][0] <= now)
@@ -278,10 +304,6 @@ class Transport:
             or self.memory.due is not None
         ):
             self._run_timers(now)
-        if more and self.reactor.satisfied:
-            # What links have to send in return waits until that thread has gone on: it sends it
-            # with its next value, when it waits again, or the I/O thread does.
-            return True
         # Sending takes the edge of the descriptor.
         return self._pump() or more
 
@@ -290,18 +312,37 @@ class Transport:
 
         Asking costs as much as receiving, so a thread that got what it waits for is let go first.
         """
-        router = self._router
-        for _ in range(_BATCH):
+        router, reactor = self._router, self.reactor
+        for _ in _BATCH:
             if not router.readable():
                 return False
             self._take(router.receive())
-            if self.reactor.satisfied:
+            lead = reactor.lead
+            if lead is not None and lead.notified:
                 return True
         return True
 
-    def _take(self, message: list[Buffer]) -> None:
+    def _take(self, message: list[Any]) -> None:
+        if len(message) == 2:
+            # As below and in `_handle`, in short, for what most messages are.
+            route, header = message
+            peer = self.peers.get(route[1:17])
+            if peer is not None and route == peer.route and not peer.down:
+                now = monotonic()
+                link = peer.link
+                # Before something happens, since an interrupt may keep it from being passed on.
+                self._ready.add(peer)
+                event = link.arrive(header, now)
+                if event is not None:
+                    peer.last_arrival = now
+                    name = event.stream.name
+                    (peer.inlets.get(name) or self.inlet(peer, name)).arrived(event)
+                    link.happened.popleft()
+                    return
+        self._take_any(message)
+
+    def _take_any(self, message: list[Any]) -> None:
         route = message[0]
-        assert isinstance(route, bytes)
         key = route[1:17]
         peer = self.peers.get(key)
         try:
@@ -314,13 +355,13 @@ class Transport:
             peer.last_arrival = now
             if route != peer.route or peer.down:
                 self._route_seen(peer, route, now)
+            self._ready.add(peer)
             peer.link.receive(frame, now)
         except WireError as error:
             # Whoever is interrupted in the middle of a message ends it with empty parts.
             level = logging.WARNING if len(message[-1]) else logging.DEBUG
             logger.log(level, "dropped a message from %s: %s", key.hex()[:7], error)
             return
-        self._ready.add(peer)
         self._handle(peer)
 
     def _meet(self, key: bytes, frame: Frame) -> Peer | None:
@@ -468,6 +509,7 @@ class Transport:
         """Hand all batches to their streams and send."""
         self._flush_at = None
         if not self._unflushed:
+            self._router.settle()
             return
         for outlet, peer in list(self._unflushed.items()):
             if outlet.flush():

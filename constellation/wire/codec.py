@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from constellation.wire.errors import WireError
 from constellation.wire.frames import Buffer, Bye, Close, Credit, Data, Frame, Hello, Open, Probe
 
-__all__ = ["INLINE_LIMIT", "decode", "encode"]
+__all__ = ["INLINE_LIMIT", "PLAIN", "PLAIN_SIZE", "decode", "encode", "pack_plain", "unpack_plain"]
 
 INLINE_LIMIT = 8192
 """The most bytes of parts that travel in the part of the header: copying them is cheaper than
@@ -29,6 +29,13 @@ _close = struct.Struct("!BIQ")
 _credit = struct.Struct("!BBIQQ")
 _probe = struct.Struct("!BIQ")
 _bye = struct.Struct("!BI")
+# The header of DATA, in short, for `Outbound.dispatch` and `Link.arrive`: the first number is PLAIN
+# where nothing of it is in other frames or other parts of the message.
+_plain = struct.Struct("!HIQIQI")
+PLAIN = _DATA << 8 | _INLINE
+PLAIN_SIZE = _plain.size
+pack_plain = _plain.pack
+unpack_plain = _plain.unpack_from
 _end = struct.Struct("!IQ")
 _length = struct.Struct("!I")
 

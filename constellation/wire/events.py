@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from constellation.wire.frames import Buffer
@@ -30,12 +32,14 @@ class Opened:
     codec: str
 
 
-@dataclass(slots=True)
-class Arrived:
+class Arrived(msgspec.Struct):  # made for each message, in C
     """Values have arrived, the last of them with the record of this number.
 
     Who takes them gives their weight to `Inbound.consumed`. Who cannot have them yet has to
     `Inbound.hold` the record before the link is asked for its next frame.
+
+    Attributes:
+        taken: For who takes it to note how far that is, as the next two are.
     """
 
     stream: Inbound
@@ -43,6 +47,9 @@ class Arrived:
     count: int
     weight: int
     record: int
+    taken: bool = False
+    values: Any = None
+    missing: Any = None
 
 
 @dataclass(frozen=True, slots=True)

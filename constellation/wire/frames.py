@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import msgspec
+
 __all__ = [
     "VERSION",
     "Buffer",
@@ -60,8 +62,7 @@ class Open:
 
 
 @final
-@dataclass(slots=True, init=False)
-class Data:
+class Data(msgspec.Struct):  # made for each message, in C
     """Values, or a fragment of one.
 
     Attributes:
@@ -72,7 +73,6 @@ class Data:
         more: Whether the next frame goes on with the same values.
         joined: Whether the first part goes on with the last one of the frame before.
         parts: What the codec of the channel made of the values.
-        size: The bytes of all parts.
     """
 
     stream: int
@@ -82,26 +82,12 @@ class Data:
     more: bool
     joined: bool
     parts: list[Buffer]
-    size: int
 
-    def __init__(
-        self,
-        stream: int,
-        sequence: int,
-        count: int,
-        weight: int,
-        more: bool,
-        joined: bool,
-        parts: list[Buffer],
-    ) -> None:
-        self.stream = stream
-        self.sequence = sequence
-        self.count = count
-        self.weight = weight
-        self.more = more
-        self.joined = joined
-        self.parts = parts
-        self.size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+    @property
+    def size(self) -> int:
+        """The bytes of all parts."""
+        parts = self.parts
+        return len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
 
     def __str__(self) -> str:
         text = f"DATA {self.stream} #{self.sequence} {self.count} values, {self.size} bytes"

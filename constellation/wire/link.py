@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
+from constellation.wire.codec import PLAIN, PLAIN_SIZE, unpack_plain
 from constellation.wire.errors import WireError
-from constellation.wire.events import Event, Greeted, Left, Received, Room
+from constellation.wire.events import Arrived, Event, Greeted, Left, Received, Room
 from constellation.wire.frames import (
     VERSION,
     Bye,
@@ -81,7 +82,7 @@ class Link:
         self._control: deque[Frame] = deque()  # HELLO, PROBE: lost with their route
         self._known = False  # the peer has answered on this route, so it got HELLO
         self._credits: dict[Inbound, None] = {}  # those whose CREDIT is to be sent now
-        self._acks: dict[Inbound, None] = {}  # those whose CREDIT is to be sent at `_ack_at`
+        self.acks: dict[Inbound, None] = {}  # those whose CREDIT is to be sent at `_ack_at`
         self._ack_at: float | None = None
         self._probe_at: float | None = None
         self._probe_wait = probe_after
@@ -156,6 +157,31 @@ class Link:
                 self.happened.append(Greeted(frame.version, frame.key, frame.endpoint))
             case Bye():
                 self._receive_bye(frame)
+
+    def arrive(self, header: bytes, now: float) -> Arrived | None:
+        """Take a message as most are: in one part, and whole values in order in it.
+
+        As `decode` and `receive`, where these would tell this event and nothing else. Else this
+        does nothing, and gives None.
+        """
+        if len(header) < PLAIN_SIZE:
+            return None
+        kind, number, sequence, count, weight, parts = unpack_plain(header)
+        stream = self._inbound.get(number)
+        if (
+            kind != PLAIN
+            or parts != 1
+            or stream is None
+            or not stream.plain
+            or sequence != stream.received + 1
+            or self.happened
+            or self._bye is not None
+        ):
+            return None
+        self._now = now
+        return stream.arrive(
+            sequence, [header[PLAIN_SIZE:]], count, weight, len(header) - PLAIN_SIZE
+        )
 
     def _receive_record(self, frame: Open | Data | Close) -> None:
         stream = self._inbound.get(frame.stream)
@@ -254,13 +280,24 @@ class Link:
         """Whether there is a frame to send."""
         return bool(self._ready or self._credits or self._control or self._asking or self._bye_due)
 
+    def idle(self) -> bool:
+        """Whether there is nothing to send, and the next record sets no timer: one is set."""
+        return not (
+            self._ready
+            or self._credits
+            or self._control
+            or self._asking
+            or self._bye_due
+            or self._probe_at is None
+        )
+
     def next_frame(self, now: float) -> Frame | None:
         """The next frame to send; None if there is none now."""
         if self._control:
             return self._control.popleft()
         if self._credits:
             stream, _ = self._credits.popitem()
-            self._acks.pop(stream, None)
+            self.acks.pop(stream, None)
             return stream.credit()
         while self._ready:
             outbound = self._ready[0]
@@ -293,7 +330,7 @@ class Link:
 
     def deadline(self) -> float | None:
         """When `tick` is to be called."""
-        ack = self._ack_at if self._acks else None
+        ack = self._ack_at if self.acks else None
         if ack is None or (self._probe_at is not None and self._probe_at < ack):
             return self._probe_at
         return ack
@@ -303,8 +340,8 @@ class Link:
         self._now = now
         if self._ack_at is not None and now >= self._ack_at:
             self._ack_at = None
-            self._credits.update(self._acks)
-            self._acks.clear()
+            self._credits.update(self.acks)
+            self.acks.clear()
         if self._probe_at is not None and now >= self._probe_at:
             asking = [stream for stream in self._outbound.values() if stream.asks]
             if asking and not self._known:
@@ -333,10 +370,10 @@ class Link:
         """The stream has something to tell the peer: now, or within the delay."""
         if soon:
             self._credits[stream] = None
-        elif stream not in self._acks:
-            if not self._acks:
+        elif stream not in self.acks:
+            if not self.acks:
                 self._ack_at = self._now + self._ack_delay
-            self._acks[stream] = None
+            self.acks[stream] = None
 
     def await_room(self, stream: Outbound) -> None:
         """Somebody waits for room in the stream: ask for it if it takes long."""

@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from constellation.wire.codec import INLINE_LIMIT, PLAIN, pack_plain
 from constellation.wire.errors import WireError
 from constellation.wire.events import Arrived, Closed, Event, Opened
 from constellation.wire.fragments import growing, split
@@ -68,6 +69,7 @@ class Outbound:
         "_link",
         "_rewound",
         "_sent",
+        "_short",
         "_window",
         "flight",
         "granted",
@@ -86,6 +88,7 @@ class Outbound:
         self._link = link
         self._window = window
         self._fragment = fragment
+        self._short = min(fragment, INLINE_LIMIT)
         self._limit = max(window, fragment)
         self._frames: deque[Sequenced] = deque()  # all that are not received
         self._sent = 0  # so many of them were sent on this route
@@ -149,6 +152,33 @@ class Outbound:
         self.pushed += weight
         self.last += 1
         self._frames.append(frame)
+
+    def dispatch(self, part: bytes, count: int, weight: int) -> bytes | None:
+        """Push values in one part that `fits` allows, and give the one part of the message to send.
+
+        As `push`, the link's `next_frame` and `encode`, where these would give that message and do
+        no more. Else this does nothing, and gives None.
+        """
+        frames = self._frames
+        size = len(part)
+        flight = self.flight
+        if (
+            self._sent != len(frames)
+            or flight >= self._limit
+            or size > self._short
+            or not self._link.idle()
+        ):
+            return None
+        last = self.last + 1
+        number = self.number
+        frame = Data(number, last, count, weight, False, False, [part])
+        message = pack_plain(PLAIN, number, last, count, weight, 1) + part
+        self.pushed += weight
+        self.last = last
+        self.flight = flight + size + _HEADER_SIZE
+        self._sent += 1
+        frames.append(frame)
+        return message
 
     def _push_fragments(self, parts: list[Buffer], count: int, weight: int) -> None:
         fragments = list(split(parts, self._fragment))
@@ -254,23 +284,24 @@ class Inbound:
         name: The channel's name.
         number: The stream's number, as the peer counts.
         received: The number up to which records were received in order.
+        plain: Whether a value may begin: it is open, and not between fragments.
         taken: The weight of everything that the application has taken.
     """
 
     __slots__ = (
         "_arrived",
         "_asks",
+        "_credited",
         "_gap",
-        "_granted",
         "_held",
         "_link",
         "_open",
         "_parts",
-        "_plain",
         "_quarter",
         "_window",
         "name",
         "number",
+        "plain",
         "received",
         "taken",
     )
@@ -280,26 +311,34 @@ class Inbound:
         self._window = window
         self._quarter = window // 4  # the peer is told of so much without delay
         self._open = False
-        self._plain = False  # open, and not between fragments
         self._parts: list[Buffer] = []  # those of a value that goes on
         self._arrived = 0  # bytes since the last CREDIT
         self._asks = False  # the next CREDIT asks for what is lost
-        self._granted = window
+        self._credited = 0  # what was taken at the last CREDIT
         self._gap = False  # something is missing, and was asked for
         self._held: list[int] = []  # records that are not acknowledged yet, in their order
         self.name = ""
         self.number = number
+        self.plain = False
         self.received = 0
         self.taken = 0
 
     def __repr__(self) -> str:
         return f"<Inbound {self.number} {self.name!r} received #{self.received}>"
 
-    def consumed(self, weight: int) -> None:
-        """The application has taken values of this weight: the peer may send as much again."""
+    def consumed(self, weight: int) -> bool:
+        """The application has taken values of this weight: the peer may send as much again.
+
+        Returns:
+            Whether there is something to tell the peer, or to tell it soon, that there was not.
+        """
         self.taken += weight
-        due = self.taken + self._window - self._granted
-        self._link.acknowledge(self, soon=due >= self._quarter)
+        soon = self.taken - self._credited >= self._quarter
+        link = self._link
+        if self in link.acks and not soon:
+            return False
+        link.acknowledge(self, soon=soon)
+        return True
 
     @property
     def acknowledged(self) -> int:
@@ -332,25 +371,39 @@ class Inbound:
         if sequence != self.received + 1:
             self._out_of_order(sequence > self.received)
             return
-        event: Event
         if type(frame) is not Data:
             event = self._told(frame)
-            self._plain = self._open = type(event) is Opened
-        elif self._plain and not (frame.more or frame.joined):
-            event = Arrived(self, frame.parts, frame.count, frame.weight, sequence)
+            link = self._link
+            self.plain = self._open = type(event) is Opened
+            self._gap = self._asks = False
+            self._arrived += _HEADER_SIZE
+            self.received = sequence
+            link.happened.append(event)
+            link.acknowledge(self, soon=self._arrived >= self._quarter)
+        elif self.plain and not (frame.more or frame.joined):
+            self.arrive(sequence, frame.parts, frame.count, frame.weight, frame.size)
         else:
             self._fragment(frame)
-            return
+
+    def arrive(
+        self, sequence: int, parts: list[Buffer], count: int, weight: int, size: int
+    ) -> Arrived:
+        """Take whole values, whose turn it is, where `plain` says that there may be some."""
         link = self._link
-        self._gap = self._asks = False
-        self._arrived += frame.size + _HEADER_SIZE
+        event = Arrived(self, parts, count, weight, sequence)
+        arrived = self._arrived + size + _HEADER_SIZE
+        if self._gap:
+            self._gap = self._asks = False
+        self._arrived = arrived
         self.received = sequence
         link.happened.append(event)
-        link.acknowledge(self, soon=self._arrived >= self._quarter)
+        if arrived >= self._quarter or self not in link.acks:
+            link.acknowledge(self, soon=arrived >= self._quarter)
+        return event
 
     def _told(self, frame: Open | Close) -> Event:
         """What the beginning or the end of what a Sender sends tells."""
-        if self._open and not self._plain:
+        if self._open and not self.plain:
             raise WireError(f"{frame} between the fragments of a value")
         if type(frame) is Open:
             if self._open:
@@ -382,7 +435,7 @@ class Inbound:
         last += first
         parts += rest
         self._gap = self._asks = False
-        self._plain = not frame.more
+        self.plain = not frame.more
         self._arrived += frame.size + _HEADER_SIZE
         self.received = frame.sequence
         if not frame.more:
@@ -413,5 +466,5 @@ class Inbound:
         """The CREDIT to send now."""
         asks, self._asks = self._asks, False
         self._arrived = 0
-        self._granted = self.taken + self._window
-        return Credit(self.number, self.acknowledged, self._granted, asks)
+        self._credited = self.taken
+        return Credit(self.number, self.acknowledged, self._credited + self._window, asks)

@@ -9,6 +9,7 @@ from constellation.cli.commands import Command
 from constellation.cli.options import KeyOptions, key_options, verbose_option, version_option
 from constellation.units import Cpu, Mem
 from constellation_daemons import config
+from constellation_daemons.check import check_node
 from constellation_daemons.master.values import Amount
 from constellation_daemons.node.capacity import machine_capacity
 from constellation_daemons.service import (
@@ -61,6 +62,7 @@ def _amount(mem: str | None, cpu: str | None) -> Amount | None:
 @click.option("--advertise", callback=_reached, metavar="HOST:PORT", help="Where others reach it.")
 @click.option("--mem", metavar="SIZE", help="What programs may be given of its memory.")
 @click.option("--cpu", metavar="CORES", help="The same of its processors.")
+@click.option("--check", is_flag=True, help="Only say who can be talked to from here, and where.")
 @key_options
 @verbose_option(times=True)
 @version_option
@@ -70,6 +72,7 @@ def node(
     advertise: Address | None,
     mem: str | None,
     cpu: str | None,
+    check: bool,
     key_options: KeyOptions,
 ) -> None:
     """Run processes of programs on this machine.
@@ -84,6 +87,10 @@ def node(
     others = [each for each in (join, advertise) if each is not None]
     loopback = all(each.is_loopback for each in (address, *others))
     keypair = key_options.key(loopback_only=loopback)
+    if check:
+        if join is None:
+            raise click.UsageError("--check needs --join, to know the master and by that the nodes")
+        raise click.exceptions.Exit(check_node(address, join, keypair))
     run_node(
         NodeOptions(
             address,

@@ -82,7 +82,7 @@ class Finish(Message, frozen=True):
 
 
 class Runs(Message, frozen=True):
-    """A program of mine was there before you were, or before you heard of me again."""
+    """I run this program, which a new master may not know of."""
 
     program: bytes
 
@@ -95,7 +95,7 @@ class Believes(Message, frozen=True):
     incarnation: int
 
 
-FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Runs | Believes
+FromBridge: TypeAlias = BridgeHello | Runs | Ask | Drop | Finish | Believes
 
 
 # -- master -> bridge -----------------------------------------------------------------------------
@@ -162,7 +162,17 @@ class KillProgram(Message, frozen=True):
     cause: str
 
 
-ToBridge: TypeAlias = Open | Granted | Waits | Refused | Again | NodeLost | KillProgram
+class KillProcess(Message, frozen=True):
+    """A user of the cluster has ended a process."""
+
+    program: bytes
+    number: int
+    cause: str
+
+
+ToBridge: TypeAlias = (
+    Open | Granted | Waits | Refused | Again | NodeLost | KillProgram | KillProcess
+)
 
 
 # -- master -> node -------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def run_node(options: NodeOptions) -> None:
     node = process.node = Node(
         process.loop, options.address, options.keypair, options.places, limit=options.limit
     )
-    sessions = Sessions(process.loop, router, key, node)
+    sessions = Sessions(process.loop, router, key, node, answer=node.answer)
     logger.info("a node listens at %s", options.address)
     if options.join is not None:
         name = str(options.address if options.advertise is None else options.advertise)

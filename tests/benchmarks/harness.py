@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +55,14 @@ class Side:
 
 
 @contextmanager
-def start(script: str, *arguments: str) -> Iterator[Side]:
+def start(
+    script: str, *arguments: str, command: Sequence[str] = (sys.executable,)
+) -> Iterator[Side]:
     """Start a side, which ends with the block."""
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(
-            [sys.executable, str(SIDES / script), *arguments],
+            [*command, str(SIDES / script), *arguments],
             env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(SIDES)))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

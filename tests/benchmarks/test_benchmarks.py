@@ -12,7 +12,8 @@ import pytest
 
 HERE = Path(__file__).parent
 LINE = re.compile(
-    r"[^:]+: ours [\d.,e-]+ ?\S+(, (bare pyzmq|pyzmq\.asyncio|multiprocessing \w+) "
+    r"[^:]+: ours [\d.,e-]+ ?\S+"
+    r"(, (bare pyzmq|pyzmq\.asyncio|multiprocessing \w+|native|everything) "
     r"[\d.,e-]+ ?\S+ \(ratio [\d.]+\))+; "
     r"(target at (most|least) [^:]+: (met|missed)|for information)"
 )
@@ -40,6 +41,7 @@ def run(benchmark: str, *options: str) -> list[str]:
         ("round_trip", ("--rounds", "1", "--trips", "3"), 2),
         ("throughput", ("--rounds", "1", "--values", "10"), 3),
         ("arrays", ("--rounds", "1", "--total", "1", "--size", "1"), 1),
+        ("deployed", ("--rounds", "1", "--one", "2", "--many", "3", "--files", "2"), 3),
     ],
 )
 def test_a_benchmark_prints_a_line_for_each_of_its_figures(

@@ -376,3 +376,39 @@ class RosterMachine(RuleBasedStateMachine):
 
 
 TestRosterMachine = RosterMachine.TestCase
+
+
+def ready_and_gone(show: Show) -> tuple[int, int]:
+    """A child that was promised to its spawner, and is gone before that decides."""
+    initial = show.begin()
+    child = show.spawn(initial, 1)
+    show.roster.placed(child, show.host)
+    show.made(child)
+    show.hear(Said(child, Ready()))
+    show.end(child, 3 << 8)
+    assert len(show.events) == 1
+    return initial, child
+
+
+def test_what_was_promised_and_is_gone_has_happened_if_it_is_accepted(show: Show) -> None:
+    initial, child = ready_and_gone(show)
+    told = len(show.host.told[child])
+    show.hear(Said(initial, Accept(1)))
+    kinds = [type(event).__name__ for event in show.events[1:]]
+    assert kinds == ["SpawnEvent", "EofEvent", "EofEvent", "ExitEvent"]
+    assert len(show.host.told[child]) == told
+    show.end(initial)
+    assert show.roster.finished
+
+
+@pytest.mark.parametrize("word", [Said(1, Cancel(1)), Silent(1)])
+def test_what_was_promised_and_is_gone_never_was_if_it_is_not_wanted(
+    show: Show, word: Said | Silent
+) -> None:
+    initial, _ = ready_and_gone(show)
+    assert initial == 1
+    show.hear(word)
+    assert len(show.events) == 1
+    show.hear(Told(initial, Died(0, 1)))
+    show.hear(Gone(initial, ""))
+    assert show.roster.finished

@@ -54,6 +54,34 @@ def test_values_come_out_as_they_went_in(values: list[Any]) -> None:
     assert all(map(same, values, received))
 
 
+@given(plain | large | arrays, st.sampled_from(CODECS), st.booleans())
+def test_the_only_value_is_decoded_as_one_of_many(value: Any, codec: str, cut: bool) -> None:
+    encoder = Encoder(codec, None)
+    try:
+        encoder.add(value)
+    except SerializationError:
+        return  # not every codec takes everything
+    parts, _ = encoder.take()
+    if cut:
+        parts[-1] = parts[-1][: len(parts[-1]) // 2]
+    (one,) = Decoder(None).decode([*parts], 1, codec)
+    other = Decoder(None).decode_one([*parts], codec)
+    if isinstance(one, Undecodable):
+        assert isinstance(other, Undecodable)
+        assert str(one.error) == str(other.error)
+    else:
+        assert same(one, other)
+
+
+@pytest.mark.parametrize("parts", [[], [b""], [b"\0"], [b"\1" * 20], [b"x", b"y"]])
+def test_what_is_no_message_of_one_value_is_undecodable(parts: list[Any]) -> None:
+    decoder = Decoder(None)
+    one, other = decoder.decode([*parts], 1, "pickle")[0], decoder.decode_one([*parts], "pickle")
+    assert isinstance(one, Undecodable)
+    assert isinstance(other, Undecodable)
+    assert str(one.error) == str(other.error)
+
+
 @given(st.lists(plain | large | arrays, min_size=1, max_size=6), st.integers(0, 5))
 def test_the_last_value_can_be_taken_back(values: list[Any], kept: int) -> None:
     kept = min(kept, len(values) - 1)

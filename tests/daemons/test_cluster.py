@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Iterator
@@ -204,6 +206,46 @@ def test_two_programs_at_once_never_mix(cluster: Cluster, tmp_path: Path) -> Non
             assert [(child.out, child.err) for child in tree.children] == [(expected, expected)] * 3
 
 
+def test_the_user_is_told_once_what_a_program_waits_for(cluster: Cluster, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        import time
+        HALF = Resources(mem="1500 MiB", cpu=0.1)
+
+        def main():
+            init(HALF)
+            for _ in range(3):
+                try:
+                    spawn(print, resources=HALF).block(2.5)  # waits for longer than a renewal
+                except TimeoutError:
+                    print("waited", flush=True)
+
+        main()
+        """,
+    )
+    done = cluster.run(path, form="human")
+    assert done.out == b"waited\n" * 3
+    # Each of the three waits for itself: it was not wanted any more when the next began.
+    assert done.err.count(b"a process waits for room") == 3
+
+
+def test_who_is_no_bridge_is_told_from_one(cluster: Cluster, tmp_path: Path) -> None:
+    path = write(tmp_path, "init()")
+    for name in (cluster.master, cluster.node(2)):
+        words = ["deploy", name, "--key-file", cluster.key_file, str(path)]
+        done = subprocess.run(
+            [sys.executable, "-m", "constellation", *words],
+            env=cluster.environment,
+            capture_output=True,
+            text=True,
+            timeout=clusters.LIMIT,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert f"{name} has closed the connection. Is a bridge there" in done.stderr
+
+
 # -- tools ----------------------------------------------------------------------------------------
 
 SLEEPY = """
@@ -233,6 +275,11 @@ def test_status_and_kill(cluster: Cluster, tmp_path: Path) -> None:
         (program,) = status["programs"]
         assert sum(node["processes"] for node in status["nodes"]) == 4
         assert sum(node["used_mem"] for node in status["nodes"]) == 4 * (100 << 20)
+        status = cluster.json("status", "--processes")
+        children = [node.pid for node in running.tree.all() if node.parent is not None]
+        assert {each["pid"] for each in status["processes"]} > set(children)
+        assert cluster.tool("kill", children[0][:12]).returncode == 0
+        running.until(lambda: any(e["event"] == "exit" for e in running.events))
         human = cluster.tool("status").stdout
         assert program["program"][:7] in human
         assert cluster.master in human
@@ -335,6 +382,87 @@ def test_a_master_that_is_killed_and_started_again(own: Cluster) -> None:
     own.settle()
 
 
+def test_programs_do_not_notice_that_a_master_is_started_again(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    path = write(
+        tmp_path,
+        """
+        import sys
+        LARGE = Resources(mem="400 MiB", cpu=0.3)
+
+        def echo(parent):
+            with Sender(parent) as sender:
+                for value in Receiver(parent):
+                    sender.send(value).block()
+
+        def main():
+            init(LARGE)
+            children = [spawn(echo, resources=LARGE).block() for _ in range(4)]
+            senders = [Sender(each) for each in children]
+            receivers = [Receiver(each) for each in children]
+            for line in sys.stdin:
+                for sender in senders:
+                    sender.send(line).block()
+                print(*(receiver.recv().block().strip() for receiver in receivers), flush=True)
+            for sender in senders:
+                sender.close()
+            print(Receiver(spawn(late, resources=LARGE).block()).recv().block())
+
+        def late(parent):
+            Sender(parent).send("late").block()
+
+        main()
+        """,
+    )
+    with clusters.cluster(directory, timeout=2.0, separate=True) as own:
+        process = own.popen(path)
+        running = programs.Running(process)
+        assert process.stdin is not None
+        with process:
+            for text in ("before", "without", "after"):
+                process.stdin.write(f"{text}\n".encode())
+                process.stdin.flush()
+                running.until(lambda text=text: text.encode() in running.output())
+                if text == "before":
+                    own.kill(own.master)
+                elif text == "without":
+                    own.start_master()
+                    own.wait_until_joined()
+                    used = sum(node.processes for node in own.status().nodes)
+                    assert used == 5, "nodes tell what they run"
+                    own.wait_for(lambda: len(own.status().programs) == 1)
+            process.stdin.close()
+            assert running.wait() == 0
+        lines = [" ".join([text] * 4) for text in ("before", "without", "after")]
+        assert running.tree.out.decode().splitlines() == [*lines, "late"]
+        own.settle()
+
+
+def test_a_program_whose_bridge_is_elsewhere_outlives_the_master(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    path = write(tmp_path, SLEEPY)
+    with clusters.cluster(directory, bridge_of=2) as own, own.start(path, "3") as running:
+        all_up(running)
+        own.kill(own.master)
+        own.start_master()
+        own.wait_until_joined()
+        own.wait_for(lambda: own.status().programs)
+        (program,) = own.status().programs
+        assert sum(node.processes for node in own.status().nodes) == 4
+        assert own.tool("kill", program.program).returncode == 0
+        assert running.wait() == 137
+        own.settle()
+
+
+def test_a_bridge_at_an_address_of_its_own(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    with clusters.cluster(directory, bridge_host=200) as own:
+        assert own.run(ROOT / "examples" / "fibonacci.py", "5", form="human").out == b"5\n"
+
+
 def test_a_bridge_that_is_killed_takes_its_programs_along(own: Cluster, tmp_path: Path) -> None:
     path = write(tmp_path, SLEEPY)
     with own.start(path, "5") as running:
@@ -374,7 +502,31 @@ def test_a_node_that_stops_in_order(own: Cluster, tmp_path: Path) -> None:
         running.process.send_signal(signal.SIGINT)
         running.process.send_signal(signal.SIGINT)
         running.wait()
-    own.wait_for(lambda: own.states()[name] in ("lost", "absent"))
+    own.wait_for(lambda: own.states()[name] == "absent")
+    assert "ERROR" not in own.log(own.master)
+
+
+# -- checking -------------------------------------------------------------------------------------
+
+
+def test_a_node_that_is_yet_to_join_can_check(cluster: Cluster) -> None:
+    arguments = ["--check", "--join", cluster.master, cluster.node(7)]
+    done = cluster.service("node", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"here: the node can listen at {cluster.node(7)}"
+    assert lines[1] == f"master {cluster.master}: can be talked to"
+    for number in (1, 2, 3):
+        assert f"node {cluster.node(number)}: can be talked to" in lines
+
+
+def test_what_is_wrong_is_said(cluster: Cluster) -> None:
+    arguments = ["--check", "--join", cluster.node(50), "192.0.2.1:9999"]
+    done = cluster.service("node", *arguments)
+    assert done.returncode == 1
+    assert "this machine has no such address" in done.stdout
+    assert f"master {cluster.node(50)}: no answer within" in done.stdout
+    assert cluster.service("node", "--check", cluster.node(7)).returncode == 2
 
 
 # -- joining --------------------------------------------------------------------------------------

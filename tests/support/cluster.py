@@ -51,6 +51,9 @@ class Cluster:
     sizes: tuple[Size, ...]
     prefix: str
     timeout: float
+    separate: bool = False  # the master is no node
+    bridge_of: int = 1  # the node that runs the bridge
+    bridge_host: int = 1  # where that listens
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     # -- where things are
@@ -59,12 +62,12 @@ class Cluster:
         return f"{self.prefix}.{number}"
 
     def node(self, number: int) -> str:
-        """The name of a node; 1 is the master's."""
+        """The name of a node; 1 is the master's, unless that is separate."""
         return f"{self.host(number)}:9999"
 
     @property
     def master(self) -> str:
-        return self.node(1)
+        return self.node(100 if self.separate else 1)
 
     @property
     def asked(self) -> str:
@@ -73,7 +76,7 @@ class Cluster:
 
     @property
     def bridge(self) -> str:
-        return f"{self.host(1)}:8888"
+        return f"{self.host(self.bridge_host)}:8888"
 
     @property
     def key_file(self) -> str:
@@ -134,14 +137,15 @@ class Cluster:
     def table(self, number: int, size: Size) -> list[str]:
         """What nodes.toml says of a node."""
         lines = [f'fabric_addr = "{self.node(number)}"', f'mem = "{size.mem}"', f"cpu = {size.cpu}"]
-        return [*lines, f'bridge_bind = "{self.bridge}"'] if number == 1 else lines
+        return [*lines, f'bridge_bind = "{self.bridge}"'] if number == self.bridge_of else lines
 
     def start_master(self) -> None:
         config = self.directory / "nodes.toml"
         tables = [["[[nodes]]", *self.table(*each)] for each in enumerate(self.sizes, start=1)]
         config.write_text("\n".join(line for table in tables for line in table))
         timeout = str(self.timeout)
-        self._start(1, "master", "--timeout", timeout, self.listens(1), str(config))
+        number = 100 if self.separate else 1
+        self._start(number, "master", "--timeout", timeout, self.listens(number), str(config))
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """End a service. Gives its exit code."""
@@ -151,10 +155,10 @@ class Cluster:
 
     def bridge_process(self) -> int:
         """The process id of the bridge."""
-        master = self.running[self.master].pid
+        node = self.running[self.node(self.bridge_of)].pid
         (bridge,) = [
             child
-            for child in programs.children_of(master)
+            for child in programs.children_of(node)
             if b"bridge.main" in Path(f"/proc/{child}/cmdline").read_bytes()
         ]
         return bridge
@@ -235,23 +239,42 @@ class Cluster:
         )
         return programs.Finished(done.returncode, done.stdout, done.stderr)
 
-    @contextmanager
-    def start(self, *arguments: str | Path, stdin: bool = False) -> Iterator[programs.Running]:
-        """Start a deployment, whose client is killed at the end if it still runs."""
-        process = subprocess.Popen(
+    def popen(
+        self, *arguments: str | Path, stdin: int = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
+        """Start a deployment."""
+        return subprocess.Popen(
             self.command(*arguments),
             env={**self.environment_at(self.client), "CONSTELLATION_FORMAT": "json"},
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+
+    @contextmanager
+    def start(self, *arguments: str | Path, stdin: bool = False) -> Iterator[programs.Running]:
+        """Start a deployment, whose client is killed at the end if it still runs."""
+        given = subprocess.PIPE if stdin else subprocess.DEVNULL
+        process = self.popen(*arguments, stdin=given)
         with process:
             try:
                 yield programs.Running(process)
             finally:
                 if process.poll() is None:
                     process.send_signal(signal.SIGKILL)
+
+    def service(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of a service that ends by itself."""
+        words = ["-m", "constellation", command, *self.key_options, *arguments]
+        return subprocess.run(
+            self.at(1, [sys.executable, *words]),
+            env=self.environment_at(1),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
 
     def tool(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `constellation COMMAND MASTER ARGUMENTS`."""
@@ -273,14 +296,22 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    directory: Path, *, sizes: tuple[Size, ...] = SIZES, timeout: float = 5.0
+    directory: Path,
+    *,
+    sizes: tuple[Size, ...] = SIZES,
+    timeout: float = 5.0,
+    separate: bool = False,
+    bridge_of: int = 1,
+    bridge_host: int | None = None,
 ) -> Iterator[Cluster]:
     """Start a cluster, and end it, which leaves nothing."""
     global _clusters
     _clusters += 1
     own = os.getpid() * 7 + _clusters
     prefix = f"127.{1 + own // 250 % 250}.{1 + own % 250}"
-    with running(Cluster(directory, sizes, prefix, timeout)) as made:
+    host = bridge_of if bridge_host is None else bridge_host
+    made = Cluster(directory, sizes, prefix, timeout, separate, bridge_of, host)
+    with running(made):
         yield made
 
 
@@ -292,7 +323,7 @@ def running(made: Made) -> Iterator[Made]:
     """Start the services of a cluster, and end them, which leaves nothing."""
     ensure_key_file(made.key_file)
     try:
-        for number in range(2, len(made.sizes) + 1):
+        for number in range(1 if made.separate else 2, len(made.sizes) + 1):
             made.start_node(number)
         made.start_master()
         made.wait_until_joined()

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ logger = logging.getLogger("local bridge")
 HERE = Path(__file__)
 LIMIT = 60.0
 STORE_LIMIT = 1 << 30
+_OWN_GROUP = "import os, sys; os.setpgrp(); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Options:
 
     Attributes:
         directory: Where everything of it is.
-        nodes: What its nodes are called; processes are placed on them by turns.
+        nodes: What its nodes are called; a program's processes are placed on them by turns.
         timeout: Seconds of silence after which a peer is lost.
         recce: Seconds that a program may take to reach `init()`.
         secured: Whether there is a key.
@@ -90,7 +92,6 @@ class Nodes:
         self._options = options
         self._loop = loop
         self._port = port
-        self._turn = 0
         self._agents: dict[tuple[bytes, str], Agent] = {}
         self.used: set[tuple[bytes, int]] = set()
 
@@ -101,8 +102,7 @@ class Nodes:
             text = f"no node has room for {resources}"
             self._loop.after(0, lambda: deployment.refused(number, "NoCapacity", text))
             return
-        node = self._options.nodes[self._turn % len(self._options.nodes)]
-        self._turn += 1
+        node = self._options.nodes[(number - 1) % len(self._options.nodes)]
         if (program, node) not in self._agents:
             self._agents[program, node] = Agent(self, self._loop, program, node)
         self.used.add((program, number))
@@ -137,8 +137,7 @@ class Nodes:
     def ended(self, program: bytes, node: str) -> None:
         """An agent is dead: the node tidies up, and tells the bridge, by way of the master."""
         del self._agents[program, node]
-        sweep_trees(self._options.trees)
-        sweep_runtime(os.environ["TMPDIR"])
+        tidy(self._options)
 
     @property
     def empty(self) -> bool:
@@ -170,6 +169,14 @@ class Agent:
             code = self._process.wait()
             logger.info("the agent on %s has ended with %d", self._node, code)
             self._nodes.ended(self._program, self._node)
+
+
+def tidy(options: Options) -> None:
+    """Remove what killed agents have left, as a node does now and then."""
+    for node in options.nodes:
+        Store(options.store(node), STORE_LIMIT).sweep()
+    sweep_trees(options.trees)
+    sweep_runtime(tempfile.gettempdir())
 
 
 def main(options: Options) -> None:
@@ -285,16 +292,26 @@ class LocalBridge:
 
     @contextmanager
     def start(
-        self, *arguments: str | Path, stdin: int = subprocess.DEVNULL, **settings: str
+        self,
+        *arguments: str | Path,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.PIPE,
+        job: bool = False,
+        form: str = "json",
+        **settings: str,
     ) -> Iterator[Deployed]:
-        """Start a deployment, whose client is killed at the end if it still runs."""
+        """Start a deployment, whose client is killed at the end if it still runs.
+
+        A job, as of a shell, has a process group and no session of its own: so it can be stopped.
+        """
+        own_group = [sys.executable, "-c", _OWN_GROUP] if job else []
         process = subprocess.Popen(
-            self.command(*arguments),
-            env=environment(CONSTELLATION_FORMAT="json", **settings),
+            [*own_group, *self.command(*arguments)],
+            env=environment(CONSTELLATION_FORMAT=form, **settings),
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
-            start_new_session=True,
+            start_new_session=not job,
         )
         with process:
             try:
@@ -348,8 +365,8 @@ def environment(**settings: str) -> dict[str, str]:
 def bridge(directory: Path, **options: Any) -> Iterator[LocalBridge]:
     """Start a bridge, and end it, if it still runs."""
     chosen = Options(str(directory), **options)
-    make_key_file(chosen.key_file)
     os.makedirs(chosen.trees)
+    make_key_file(chosen.key_file)
     with (
         open(directory / "log", "wb") as log,
         subprocess.Popen(

@@ -174,7 +174,7 @@ class Running:
         self.events: list[Json] = []
         self.err = b""
         self._out = b""
-        self._open = [process.stdout, process.stderr]
+        self._open = [each for each in (process.stdout, process.stderr) if each is not None]
 
     @property
     def tree(self) -> Node:

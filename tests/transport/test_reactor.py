@@ -68,7 +68,8 @@ class Take(Operation[int]):
         return bool(self.box.values)
 
     def _delist(self, waiter: Waiter) -> None:
-        self.box.waiters.remove(waiter)
+        if waiter in self.box.waiters:
+            self.box.waiters.remove(waiter)
 
 
 class Service:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from constellation.transport.router import Router, Unroutable, key_of_route
-from constellation.wire.codec import decode
+from constellation.wire.codec import decode, encode
 from constellation.wire.errors import WireError
+from constellation.wire.frames import Data
 
 Make = Callable[[], "Peer"]
 
@@ -124,6 +125,23 @@ def test_a_route_that_never_was_or_has_ended_is_an_error(make: Make) -> None:
     again = one.dial(other)
     one.router.send(again, [b"z"])
     assert other.receive()[1:] == [b"z"]
+
+
+@pytest.mark.parametrize("settles", [False, True])
+def test_what_is_behind_a_message_of_one_part_is_dropped(make: Make, settles: bool) -> None:
+    """Whatever it is, it is not taken for a message, nor for a part of the next."""
+    one, other = make(), make()
+    route = one.dial(other)
+    (whole,) = encode(Data(1, 1, 1, 33, False, False, [b"x"]))
+    forged = [b"I" + b"f" * 16, encode(Data(1, 1, 1, 33, False, False, [b"forged"]))[0]]
+    for behind in ([], [b""], [forged[0]], forged, [*forged, b"", b""]):
+        one.router.send(route, [whole, *behind])
+    one.router.send(route, [b"next", b"of two"])
+    for _ in range(5):
+        assert other.receive() == [b"I" + one.key, whole]
+        if settles:
+            other.router.settle()
+    assert other.receive() == [b"I" + one.key, b"next", b"of two"]
 
 
 def test_the_end_of_a_dialled_route_is_told(make: Make) -> None:

@@ -6,10 +6,10 @@ timers or fast paths.
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from links import snapshot
@@ -115,8 +115,8 @@ def conversations(draw: st.DrawFn) -> list[Frame]:
     for _ in range(draw(st.integers(1, 30))):
         frame = draw(st.one_of(records, records, others))
         if isinstance(frame, (Open, Data, Close)) and draw(st.integers(0, 4)):
-            frame = copy.copy(frame)
-            object.__setattr__(frame, "sequence", following[frame.stream])  # it is frozen
+            change = msgspec.structs.replace if isinstance(frame, Data) else replace
+            frame = change(frame, sequence=following[frame.stream])
             following[frame.stream] += draw(st.sampled_from([1, 1, 1, 0]))
         frames.append(frame)
     return frames

@@ -240,6 +240,10 @@ class Deployment:
         self._roster.give_room()
         self._look()
 
+    def kill_process(self, number: int, cause: str) -> None:
+        """End a process."""
+        self._roster.kill_one(number, cause)
+
     def _say(self, message: FromBridge) -> None:
         self._client.send(client_messages.encode(message))
 

@@ -30,7 +30,7 @@ from constellation_daemons.inherited import first_messages
 from constellation_daemons.listening import listen_at
 from constellation_daemons.logs import set_up
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("constellation_daemons.bridge.main")  # it is run as `__main__`
 
 _decoder = msgspec.msgpack.Decoder(BridgeSetup)
 _STOP_LIMIT = 15.0

@@ -28,6 +28,7 @@ from constellation_daemons.messages import (
     Finish,
     FromBridge,
     Granted,
+    KillProcess,
     KillProgram,
     NodeLost,
     Open,
@@ -70,6 +71,9 @@ class Programs(Protocol):
     def kill(self, program: bytes, cause: str) -> None:
         """A user of the cluster has ended a program."""
 
+    def kill_process(self, program: bytes, number: int, cause: str) -> None:
+        """A user of the cluster has ended a process."""
+
 
 class MasterPlacing:
     """Asks the master where processes run.
@@ -89,6 +93,7 @@ class MasterPlacing:
         self._programs: Programs | None = None
         self._asked: dict[bytes, dict[int, Ask]] = {}
         self._next: dict[bytes, int] = {}  # the lowest number that was not asked for, by program
+        self._noted: dict[bytes, set[bool]] = {}  # what users were told since all had room
         self._lost: dict[bytes, set[tuple[str, int]]] = {}  # nodes that are lost to a program
         self._master: Session | None = None
 
@@ -110,13 +115,14 @@ class MasterPlacing:
 
     def drop(self, program: bytes, number: int) -> None:
         """It is not, or is lost: it needs no room."""
-        self._asked.get(program, {}).pop(number, None)
+        self._answered(program, number)
         self._say(Drop(program, number))
 
     def finish(self, program: bytes) -> None:
         """The program has ended."""
         self._asked.pop(program, None)
         self._next.pop(program, None)
+        self._noted.pop(program, None)
         self._lost.pop(program, None)
         self._say(Finish(program))
 
@@ -159,12 +165,12 @@ class MasterPlacing:
             case Open():
                 programs.open()
             case Granted(program, number, node, _):
-                if self._asked.get(program, {}).pop(number, None) is not None:
+                if self._answered(program, number):
                     programs.placed(program, number, node)
                 elif program not in self._next:
                     self._say(Finish(program))
             case Refused(program, number, kind, text):
-                if self._asked.get(program, {}).pop(number, None) is not None:
+                if self._answered(program, number):
                     programs.refused(program, number, kind, text)
             case Again(program, number):
                 ask = self._asked.get(program, {}).get(number)
@@ -177,9 +183,23 @@ class MasterPlacing:
                 programs.node_lost(program, node)
             case KillProgram(program, cause):
                 programs.kill(program, cause)
+            case KillProcess(program, number, cause):
+                programs.kill_process(program, number, cause)
+
+    def _answered(self, program: bytes, number: int) -> bool:
+        """A process waits for no answer any more. Gives whether it did."""
+        asked = self._asked.get(program, {})
+        waited = asked.pop(number, None) is not None
+        if not asked:
+            self._noted.pop(program, None)
+        return waited
 
     def _note(self, program: bytes, number: int, missing: bool) -> None:
-        """Tell the user, if it still waits."""
-        if number in self._asked.get(program, {}) and self._programs is not None:
+        """Tell the user, if it still waits: once, and not for each process and each renewal."""
+        if number not in self._asked.get(program, {}):
+            return
+        noted = self._noted.setdefault(program, set())
+        if missing not in noted and self._programs is not None:
+            noted.add(missing)
             what = "a node that is large enough" if missing else "room"
             self._programs.note(program, f"a process waits for {what}")

@@ -141,6 +141,10 @@ class Bridge:
         """A user of the cluster has ended a program."""
         self._of(program, lambda deployment: deployment.kill(cause))
 
+    def kill_process(self, program: bytes, number: int, cause: str) -> None:
+        """A user of the cluster has ended a process."""
+        self._of(program, lambda deployment: deployment.kill_process(number, cause))
+
     def _of(self, program: bytes, action: Callable[[Deployment], None]) -> None:
         deployment = self._deployments.get(program)
         if deployment is not None:

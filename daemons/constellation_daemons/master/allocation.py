@@ -20,7 +20,7 @@ from constellation_daemons.master.instructions import (
     Topic,
     Withdraw,
 )
-from constellation_daemons.master.jobs import PLACED, STARTING, Job
+from constellation_daemons.master.jobs import PLACED, STARTING, Job, State
 from constellation_daemons.master.nodes import Node, Nodes
 from constellation_daemons.master.waiting import Line, Size
 
@@ -43,8 +43,9 @@ class Allocation:
 
     def place(self, job: Job, now: float) -> bool:
         """Place a job where it fits most tightly. Gives whether there is such a place."""
-        if self.line.size(job.need) is not None:
-            return False  # those before it did not fit either
+        size = self.line.size(job.need)
+        if size is not None and size.first.order < job.order:
+            return False  # it is not its turn; and who is before it does not fit either
         node = self.nodes.tightest(job.need)
         if node is None:
             return False
@@ -85,9 +86,11 @@ class Allocation:
         self._unconfirmed.pop(job, None)
         job.state = STARTING
 
-    def adopt(self, job: Job, node: Node) -> None:
+    def adopt(self, job: Job, node: Node, attempt: int, state: State = STARTING) -> None:
         """A node has a job already, as it says."""
-        job.state = STARTING
+        job.state = state
+        job.attempt = attempt
+        job.attempts = max(job.attempts, attempt)
         self.nodes.take(node, job)
 
     def free(self, job: Job, now: float) -> None:
@@ -172,7 +175,7 @@ class Allocation:
 
     def _place(self, job: Job, node: Node, now: float) -> None:
         job.state = PLACED
-        job.attempt += 1
+        job.attempt = job.attempts = job.attempts + 1
         self.nodes.take(node, job)
         self._unconfirmed[job] = now
         self.tell_placed(job)

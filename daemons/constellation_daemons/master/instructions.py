@@ -25,7 +25,7 @@ class Place(_Instruction, frozen=True):
     """The request has its room, on this node: start the process there.
 
     The node has 2 s to confirm. A larger ``attempt`` for the same request takes the place of a
-    smaller one, which the node has not confirmed and is told to forget.
+    smaller one, which the node ends if it has it.
     """
 
     request: RequestId

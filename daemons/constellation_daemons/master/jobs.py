@@ -64,6 +64,7 @@ class Job:
     __slots__ = (
         "arrived",
         "attempt",
+        "attempts",
         "need",
         "node",
         "order",
@@ -92,9 +93,15 @@ class Job:
         self.arrived = arrived
         self.state = WAITING
         self.attempt = 0
+        self.attempts = 0  # the largest that is known of
         self.node: Node | None = None  # where it takes room, or took it last
         self.pid: str | None = None
         self.refusal: Refuse | None = None
+
+    @property
+    def key(self) -> RequestId | tuple[RequestId, int]:
+        """By what its node knows it: a doomed one must not be in the way of a later attempt."""
+        return (self.request, self.attempt) if self.state is DOOMED else self.request
 
     @property
     def unstarted(self) -> bool:

@@ -91,10 +91,12 @@ class Membership:
         """A node repeats that it has joined: it knows best what it has, but for what is new."""
         self._out.put(Admit(node.name, node.incarnation))
         reported = {report.request for report in event.reports}
+        attempts = {(report.request, report.attempt) for report in event.reports}
         gone = [
             job
             for job in node.jobs.values()
-            if job.state is not PLACED and job.request not in reported
+            if job.state is not PLACED
+            and job.key not in (attempts if job.state is DOOMED else reported)
         ]
         if node.leaving:
             self._nodes.stay(node)
@@ -111,7 +113,7 @@ class Membership:
 
     def _adopt(self, node: Node, report: Report, now: float) -> None:
         """A node says that it has a process."""
-        job = node.jobs.get(report.request)
+        job = node.jobs.get((report.request, report.attempt)) or node.jobs.get(report.request)
         if job is None:
             job = self._known(node, report, now)
         elif report.attempt < job.attempt:
@@ -119,10 +121,12 @@ class Membership:
             return
         elif job.state is PLACED:
             self._allocation.confirmed(job)
-        job.attempt = report.attempt
         if job.state is DOOMED:
             self._allocation.withdraw(job)
-        elif job.state is not RUNNING and report.pid is not None:
+            return
+        job.attempt = report.attempt
+        job.attempts = max(job.attempts, report.attempt)
+        if job.state is not RUNNING and report.pid is not None:
             self._requests.running(job, report.pid)
 
     def _known(self, node: Node, report: Report, now: float) -> Job:
@@ -131,17 +135,16 @@ class Membership:
         job = self._requests.askers.find(request)
         if job is None:
             job = self._requests.new(request, report.program, report.need, True, now)
-            self._allocation.adopt(job, node)
+            self._allocation.adopt(job, node, report.attempt)
         elif job.state is WAITING:
             self._allocation.unwait(job, now)
-            self._allocation.adopt(job, node)
-            job.attempt = report.attempt
+            self._allocation.adopt(job, node, report.attempt)
             self._allocation.tell_placed(job)
         else:
             # It is placed elsewhere, or over. It takes room all the same until it is ended.
+            job.attempts = max(job.attempts, report.attempt)
             job = Job(request, report.program, report.need, True, 0, now)
-            self._allocation.adopt(job, node)
-            job.state = DOOMED
+            self._allocation.adopt(job, node, report.attempt, DOOMED)
         return job
 
     def _check(self, event: NodeJoined, node: Node | None) -> None:
@@ -264,6 +267,6 @@ class Membership:
 
     def ended(self, job: Job, status: str, now: float) -> None:
         """What a node had of a job is gone."""
-        self._allocation.free(job, now)
         if job.state is not DOOMED:
             self._requests.ended(job, status)
+        self._allocation.free(job, now)

@@ -36,7 +36,8 @@ class Node:
         self.order = order  # of all nodes, which joined first
         # What is free. Less than nothing where its capacity is now lower than what it runs.
         self.mem, self.cpu = capacity
-        self.jobs: dict[RequestId, Job] = {}  # all that takes room here
+        # All that takes room here, by :attr:`Job.key`.
+        self.jobs: dict[RequestId | tuple[RequestId, int], Job] = {}
         self.leaving = False
         self.lost_at: float | None = None
         self.held_for: Size | None = None
@@ -154,14 +155,15 @@ class Nodes:
 
     def take(self, node: Node, job: Job) -> None:
         """Promise a job its room, which is there, or is used already."""
-        assert job.request not in node.jobs
-        node.jobs[job.request] = job
+        key = job.key
+        assert key not in node.jobs
+        node.jobs[key] = job
         job.node = node
         self._change(node, -job.need.mem, -job.need.cpu)
 
     def give_back(self, node: Node, job: Job) -> None:
         """A job no longer takes room."""
-        del node.jobs[job.request]
+        del node.jobs[job.key]
         self._change(node, job.need.mem, job.need.cpu)
 
     def _change(self, node: Node, mem: int, cpu: int) -> None:
@@ -233,7 +235,7 @@ class Nodes:
             assert node.mem == node.capacity.mem - sum(need.mem for need in used)
             assert node.cpu == node.capacity.cpu - sum(need.cpu for need in used)
             assert all(job.node is node for job in node.jobs.values())
-            assert all(job.request == request for request, job in node.jobs.items())
+            assert all(job.key == key for key, job in node.jobs.items())
             assert node.lost_at is None or not node.jobs
             assert node.held_for is None or node.present
 

@@ -77,7 +77,9 @@ class Progress:
         if node.incarnation > event.incarnation:
             return None
         job = node.jobs.get(event.request)
-        return job if job is not None and job.attempt == event.attempt else None
+        if job is not None and job.attempt == event.attempt:
+            return job
+        return node.jobs.get((event.request, event.attempt))  # a doomed one
 
     def _wanted(self, event: Confirmed | Started) -> Job | None:
         """The same. What a node has and should not have, it is told to end."""

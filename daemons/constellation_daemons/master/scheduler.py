@@ -46,7 +46,7 @@ asked can give up at any time, while a refusal cannot be taken back. Status says
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from constellation_daemons.master import snapshot
 from constellation_daemons.master.allocation import Allocation
@@ -68,11 +68,17 @@ from constellation_daemons.master.events import (
     Told,
 )
 from constellation_daemons.master.instructions import Instruction, Outbox
-from constellation_daemons.master.jobs import SchedulerError
+from constellation_daemons.master.jobs import WAITING, SchedulerError
 from constellation_daemons.master.membership import Membership
 from constellation_daemons.master.progress import Progress
 from constellation_daemons.master.requests import Requests
+from constellation_daemons.master.snapshot import ProcessView
 from constellation_daemons.master.story import Story
+from constellation_daemons.master.values import Amount, RequestId
+from constellation_daemons.master.waits import Room
+
+RETURN: Final = 60.0
+"""Seconds for which a lost node counts as one that may give room, for deadlocks."""
 
 
 class Scheduler:
@@ -154,6 +160,33 @@ class Scheduler:
             self._requests.programs,
             self._now,
         )
+
+    # -- for the detection of deadlocks
+
+    def room(self, request: RequestId) -> Room | None:
+        """What a request waits for, None where it does not wait (any more)."""
+        job = self._requests.askers.find(request)
+        if job is None or job.state is not WAITING:
+            return None
+        return Room(request, job.need, job.order)
+
+    def capacities(self, now: float) -> dict[str, Amount]:
+        """What the nodes have in all that may give room: those here, and those lost just now.
+
+        One that is lost for more than a minute counts no longer. It may still come back; but if
+        that could always be, a cluster with one broken machine would never tell of a deadlock.
+        """
+        return {
+            node.name: node.capacity
+            for node in self._allocation.nodes
+            if node.present or (node.lost_at is not None and now < node.lost_at + RETURN)
+        }
+
+    # -- what has happened
+
+    def processes(self) -> list[ProcessView]:
+        """All processes that run."""
+        return snapshot.processes(self._allocation.nodes)
 
     def story(self) -> tuple[str, ...]:
         """What has happened last, a line each."""

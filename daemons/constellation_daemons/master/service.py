@@ -37,6 +37,7 @@ __all__ = ["Master"]
 
 logger = logging.getLogger(__name__)
 
+_BY_USER = "killed by a user of the cluster"
 _RENEW = 2.0
 _REDIAL = 1.0
 _KINDS = {
@@ -160,16 +161,19 @@ class Master:
         if incarnation is not None:
             logger.warning("node %s is lost: %s", node.name, reason or "it has ended")
             self._handle(events.NodeLost(node.name, incarnation))
-        elif reason != node.complaint:
-            logger.info("node %s: %s", node.name, reason or "it has closed the connection")
-        node.complaint = reason or ""
+        elif reason is not None and reason != node.complaint:
+            logger.warning("node %s: %s", node.name, reason)
+        node.complaint = reason or node.complaint
         self._loop.after(_REDIAL, lambda: self._connect(node))
 
     def _hear_node(self, node: _Node, message: messages.FromNode) -> None:
         if isinstance(message, messages.Offer):
             self._offered(node, message)
         elif isinstance(message, messages.Busy):
-            logger.error("node %s serves another master: %s", node.name, message.master)
+            complaint = f"it serves another master, {message.master}"
+            if complaint != node.complaint:
+                logger.error("node %s: %s", node.name, complaint)
+                node.complaint = complaint
         elif node.incarnation is not None:
             self._hear_of_process(node.name, node.incarnation, message)
 
@@ -184,6 +188,7 @@ class Master:
             )
             return
         node.incarnation = offer.incarnation
+        node.complaint = ""
         reports = [
             events.Report(
                 RequestId(held.program.hex(), held.number),
@@ -253,14 +258,14 @@ class Master:
                 raise ValueError("a bridge says hello first")
             case messages.Ask():
                 self._ask(session, message)
+            case messages.Runs(program):
+                self._programs[program.hex()] = session
             case messages.Drop(program, number):
                 self._placing.pop(RequestId(program.hex(), number), None)
                 self._handle(events.Cancelled(RequestId(program.hex(), number)))
             case messages.Finish(program):
                 self._programs.pop(program.hex(), None)
                 self._handle(events.ProgramEnded(program.hex()))
-            case messages.Runs(program):
-                self._programs[program.hex()] = session
             case messages.Believes(program, node, incarnation):
                 self._programs[program.hex()] = session
                 self._handle(events.Told(program.hex(), node, incarnation))
@@ -338,9 +343,10 @@ class Master:
     def _place(self, place: instructions.Place) -> None:
         request = place.request
         self._settled(request)
-        bridge = self._bridges.get(self._programs[request.asker])
-        if bridge is None:
-            return  # it is gone; that is handled by its end
+        session = self._programs.get(request.asker)
+        if session is None:
+            return  # its bridge is gone; that is handled by its end
+        bridge = self._bridges[session]
         self._placing[request] = place.attempt
         self._send_to(
             place.node,
@@ -372,6 +378,9 @@ class Master:
                 self._send_to(node, messages.Withdraw(program, request.number, attempt))
             case instructions.Release(node):
                 self._send_to(node, messages.Leave())
+                # The scheduler has forgotten it: the end of its session loses nothing.
+                self._nodes[node].incarnation = None
+                logger.info("node %s has left", node)
 
     def _send_to(self, name: str, message: messages.ToNode) -> None:
         node = self._nodes.get(name)
@@ -408,21 +417,36 @@ class Master:
             logger.warning("a request that is none: %s", error)
             expected = "expected AskStatus or AskKill of this version of constellation"
             return cluster.encode(cluster.Wrong(f"no request: {error}; {expected}"))
+        if isinstance(asked, cluster.AskNode):
+            # It is a node too, if it is asked as one.
+            own = cluster.NodeAnswer(VERSION, platform.python_version(), str(self._address))
+            return cluster.encode(own)
         if isinstance(asked, cluster.AskStatus):
-            return cluster.encode(self._status())
+            return cluster.encode(self._status(processes=asked.processes))
         return cluster.encode(self._kill(asked.target))
 
     def _kill(self, target: str) -> cluster.Done | cluster.Wrong:
-        found = [program for program in self._programs if program.startswith(target.lower())]
-        if len(found) != 1:
-            what = "no program" if not found else f"{len(found)} programs"
+        start = target.lower()
+        programs = [program for program in self._programs if program.startswith(start)]
+        running = [each for each in self._scheduler.processes() if each.pid.startswith(start)]
+        if len(programs) + len(running) != 1:
+            what = "nothing" if not (programs or running) else "more than one program or process"
             return cluster.Wrong(f"there is {what} whose name begins with {target}")
-        program = bytes.fromhex(found[0])
-        message = messages.KillProgram(program, "killed by a user of the cluster")
-        self._programs[found[0]].send(messages.encode(message))
-        return cluster.Done(f"program {found[0][:7]} is being killed")
+        if programs:
+            program = bytes.fromhex(programs[0])
+            message: messages.ToBridge = messages.KillProgram(program, _BY_USER)
+            self._programs[programs[0]].send(messages.encode(message))
+            return cluster.Done(f"program {programs[0][:7]} is being killed")
+        (process,) = running
+        session = self._programs.get(process.request.asker)
+        if session is None:
+            return cluster.Wrong(f"the bridge of process {process.pid[:7]} is not there")
+        program = bytes.fromhex(process.program)
+        message = messages.KillProcess(program, process.request.number, _BY_USER)
+        session.send(messages.encode(message))
+        return cluster.Done(f"process {process.pid[:7]} is being killed")
 
-    def _status(self) -> cluster.Status:
+    def _status(self, *, processes: bool) -> cluster.Status:
         snapshot = self._scheduler.snapshot()
         now = monotonic()
         views = {view.node: view for view in snapshot.nodes}
@@ -466,4 +490,10 @@ class Master:
             tuple(nodes),
             tuple(programs),
             tuple(sizes),
+            tuple(
+                cluster.ProcessState(
+                    each.pid, each.program, each.node, each.need.mem, each.need.cpu
+                )
+                for each in (self._scheduler.processes() if processes else ())
+            ),
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from constellation_daemons.master.jobs import RUNNING
 from constellation_daemons.master.nodes import Node, Nodes
 from constellation_daemons.master.values import Amount, RequestId
 from constellation_daemons.master.waiting import Line
@@ -48,6 +49,24 @@ class WaitingView(msgspec.Struct, frozen=True):
     reason: str
 
 
+class ProcessView(msgspec.Struct, frozen=True):
+    """A process.
+
+    Attributes:
+        pid: Its key, in hexadecimal digits.
+        request: What it was placed for.
+        program: Its program.
+        node: Where it is.
+        need: What it was promised.
+    """
+
+    pid: str
+    request: RequestId
+    program: str
+    node: str
+    need: Amount
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything at one moment.
 
@@ -82,6 +101,16 @@ def take(sequence: int, nodes: Nodes, line: Line, programs: Iterable[str], now: 
         ),
         tuple(sorted(programs)),
     )
+
+
+def processes(nodes: Nodes) -> list[ProcessView]:
+    """All processes that run. Costs time for each of them."""
+    return [
+        ProcessView(job.pid, job.request, job.program, node.name, job.need)
+        for node in nodes
+        for job in node.jobs.values()
+        if job.pid is not None and job.state is RUNNING
+    ]
 
 
 def _node_view(node: Node) -> NodeView:

@@ -31,7 +31,7 @@ class Story:
         """A line for each event (``<``), and one for each instruction that it led to (``>``)."""
         lines = []
         for moment, event, instructions in self._chapters:
-            lines.append(f"{moment:.3f} < {'tick' if event is None else event!r}")
+            lines.append(f"{moment:.3f} < {'tick' if event is None else repr(event)}")
             lines += [f"{moment:.3f} > {instruction!r}" for instruction in instructions[:_SHOWN]]
             if len(instructions) > _SHOWN:
                 lines.append(f"{moment:.3f} > and {len(instructions) - _SHOWN} more")

@@ -13,6 +13,7 @@ from constellation_daemons.master.values import Amount
 __all__ = ["machine_capacity"]
 
 _CGROUP = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
 _BILLION = 10**9
 
 
@@ -34,7 +35,7 @@ def machine_capacity() -> Amount:
 def _own_groups() -> list[Path]:
     """The control groups that this process is in (version 2), from its own to the outermost."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = _MEMBERSHIP.read_text().splitlines()
     except OSError:
         return []
     path = next((line[3:] for line in lines if line.startswith("0::")), None)

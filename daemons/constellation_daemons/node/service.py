@@ -21,11 +21,13 @@ from dataclasses import dataclass, field
 import msgspec
 
 from constellation.address import Address
+from constellation.control import cluster
 from constellation.control.stream import ControlError, MessageStream
 from constellation.process import system
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
 from constellation.session.sessions import Session
+from constellation.version import VERSION
 from constellation_daemons.agent.messages import Dead, Kill, Running, Setup, ToNode, to_node
 from constellation_daemons.master.values import Amount
 from constellation_daemons.messages import (
@@ -154,6 +156,18 @@ class Node:
         for program, agent in list(self._agents.items()):
             if agent.process.poll() is not None:
                 self._agent_ended(program, agent)
+
+    def answer(self, request: bytes) -> bytes:
+        """Answer a tool."""
+        try:
+            asked = cluster.request_decoder.decode(request)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            logger.warning("a request that is none: %s", error)
+            return cluster.encode(cluster.Wrong(f"no request: {error}; expected AskNode"))
+        if not isinstance(asked, cluster.AskNode):
+            return cluster.encode(cluster.Wrong("this is a node; expected AskNode"))
+        master = self._attached.master if self._master and self._attached else None
+        return cluster.encode(cluster.NodeAnswer(VERSION, platform.python_version(), master))
 
     # -- masters
 

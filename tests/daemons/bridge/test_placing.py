@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from constellation.resources import Resources
+from constellation.session.loop import Loop
+from constellation_daemons import messages
+from constellation_daemons.bridge.placing import MasterPlacing
+from constellation_daemons.messages import (
+    Again,
+    Ask,
+    Believes,
+    BridgeHello,
+    Drop,
+    Finish,
+    Granted,
+    KillProcess,
+    KillProgram,
+    NodeLost,
+    Open,
+    Refused,
+    Runs,
+    Waits,
+    encode,
+)
+
+P = b"p" * 16
+NEEDS = Resources(mem="10 MiB", cpu=0.5)
+
+
+class FakeSession:
+    """What the bridge says to a master."""
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+
+    def send(self, data: bytes) -> None:
+        self.said.append(messages.to_master.decode(data))
+
+
+class Show:
+    """A placing, with the sessions it opens, and what it tells."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.sessions: list[FakeSession] = []
+        self.told: list[tuple[Any, ...]] = []
+        self.placing = MasterPlacing(
+            self.loop,
+            self,
+            "tcp://10.0.0.1:9999",
+            "tcp://10.0.0.1:8888",  # type: ignore[arg-type]
+        )
+        self.placing.start(self)
+
+    def dial(self, endpoint: str) -> FakeSession:
+        assert endpoint == "tcp://10.0.0.1:9999"
+        self.sessions.append(FakeSession())
+        return self.sessions[-1]
+
+    @property
+    def said(self) -> list[Any]:
+        return self.sessions[-1].said
+
+    def hear(self, message: Any) -> None:
+        self.placing.heard(encode(message))
+
+    def ask(self, number: int, *, wait: bool = True) -> Ask:
+        self.placing.ask(P, number, NEEDS, wait=wait)
+        asked = self.said[-1]
+        assert isinstance(asked, Ask)
+        return asked
+
+    # what it tells
+
+    def open(self) -> None:
+        self.told.append(("open",))
+
+    def placed(self, *what: Any) -> None:
+        self.told.append(("placed", *what))
+
+    def refused(self, *what: Any) -> None:
+        self.told.append(("refused", *what))
+
+    def note(self, *what: Any) -> None:
+        self.told.append(("note", *what))
+
+    def node_lost(self, *what: Any) -> None:
+        self.told.append(("node_lost", *what))
+
+    def kill(self, *what: Any) -> None:
+        self.told.append(("kill", *what))
+
+    def kill_process(self, *what: Any) -> None:
+        self.told.append(("kill_process", *what))
+
+
+@pytest.fixture
+def show() -> Any:
+    made = Show()
+    yield made
+    made.loop.close()
+
+
+def test_it_says_who_it_is_first(show: Show) -> None:
+    (hello,) = show.said
+    assert isinstance(hello, BridgeHello)
+    assert hello.endpoint == "tcp://10.0.0.1:8888"
+    show.hear(Open())
+    assert show.told == [("open",)]
+
+
+def test_an_answer_is_told_once(show: Show) -> None:
+    asked = show.ask(1)
+    assert (asked.mem, asked.cpu, asked.wait) == (10 << 20, 500_000_000, True)
+    for _ in range(2):
+        show.hear(Granted(P, 1, "10.0.0.2:9999", 7))
+    show.hear(Refused(P, 1, "NoCapacity", "too late"))
+    assert show.told == [("placed", P, 1, "10.0.0.2:9999")]
+
+
+def test_a_refusal_is_told(show: Show) -> None:
+    show.ask(1, wait=False)
+    show.hear(Refused(P, 1, "NoCapacity", "no room now"))
+    assert show.told == [("refused", P, 1, "NoCapacity", "no room now")]
+
+
+def test_what_was_answered_is_said(show: Show) -> None:
+    assert show.ask(1).answered == 1
+    assert show.ask(2).answered == 1
+    show.hear(Granted(P, 1, "10.0.0.2:9999", 7))
+    assert show.ask(3).answered == 2
+
+
+def test_what_is_dropped_is_not_told(show: Show) -> None:
+    show.ask(1)
+    show.placing.drop(P, 1)
+    assert show.said[-1] == Drop(P, 1)
+    show.hear(Granted(P, 1, "10.0.0.2:9999", 7))
+    assert show.told == []
+
+
+def test_what_is_granted_to_a_program_that_has_ended_goes_back(show: Show) -> None:
+    show.ask(1)
+    show.placing.finish(P)
+    assert show.said[-1] == Finish(P)
+    show.hear(Granted(P, 1, "10.0.0.2:9999", 7))
+    assert show.said[-1] == Finish(P)
+    assert show.told == []
+
+
+def test_a_new_master_is_told_everything(show: Show) -> None:
+    for number in (1, 2, 3):
+        show.ask(number)
+    show.hear(Granted(P, 1, "10.0.0.2:9999", 7))
+    show.hear(NodeLost(P, "10.0.0.3:9999", 5))
+    show.placing.drop(P, 3)
+    show.placing.ended("it was killed")
+    show.placing.drop(P, 9)  # nobody hears it, and nothing is lost by that
+    assert show.loop.run(lambda: len(show.sessions) == 2, 10)
+    hello, *rest = show.said
+    assert isinstance(hello, BridgeHello)
+    assert rest[:2] == [Runs(P), Believes(P, "10.0.0.3:9999", 5)]
+    assert [(each.number, type(each)) for each in rest[2:]] == [(2, Ask)]
+    assert show.told[-1] == ("node_lost", P, "10.0.0.3:9999")
+
+
+def test_a_master_that_does_not_know_a_request_is_asked_again(show: Show) -> None:
+    asked = show.ask(1)
+    show.hear(Again(P, 1))
+    assert show.said[-1] == asked
+    before = len(show.said)
+    show.hear(Again(P, 2))
+    assert len(show.said) == before
+
+
+def test_the_user_is_told_of_what_waits_for_long(show: Show) -> None:
+    show.ask(1)
+    show.ask(2)
+    show.hear(Waits(P, 1, False))
+    show.hear(Waits(P, 2, True))
+    show.hear(Granted(P, 1, "10.0.0.2:9999", 7))
+    assert show.loop.run(lambda: len(show.told) > 1, 10)
+    show.loop.run(lambda: False, 0.1)
+    assert show.told[1:] == [("note", P, "a process waits for a node that is large enough")]
+
+
+def test_the_user_is_told_once_of_all_that_waits(show: Show) -> None:
+    for number in (1, 2, 3):
+        show.ask(number)
+        show.hear(Waits(P, number, False))
+    assert show.loop.run(lambda: bool(show.told), 10)
+    show.loop.run(lambda: False, 0.2)
+    told = [("note", P, "a process waits for room")]
+    assert show.told == told
+    for number in (1, 2, 3):
+        show.hear(Granted(P, number, "10.0.0.2:9999", 7))
+    show.ask(4)
+    show.hear(Waits(P, 4, False))
+    assert show.loop.run(lambda: len(show.told) == 5, 10)
+    assert show.told[-1:] == told
+
+
+def test_kills_are_passed_on(show: Show) -> None:
+    show.hear(KillProgram(P, "by a user"))
+    show.hear(KillProcess(P, 4, "by a user"))
+    assert show.told == [("kill", P, "by a user"), ("kill_process", P, 4, "by a user")]
