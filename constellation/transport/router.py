@@ -44,6 +44,24 @@ _RCVMORE = int(zmq.RCVMORE)
 _LINGER_MS = 200
 
 _TCP = "tcp://"
+_IPC = "ipc://"
+
+_TCP_OPTIONS = {
+    # What is sent to a machine that is cut off is lost; another attempt costs nothing.
+    int(zmq.CONNECT_TIMEOUT): 2_000,
+    # A connection over which nothing comes through any more is closed, and made anew by libzmq:
+    # without this it is kept for a quarter of an hour, and for ever where nothing is sent.
+    int(zmq.TCP_MAXRT): 30_000,
+    int(zmq.TCP_KEEPALIVE): 1,
+    int(zmq.TCP_KEEPALIVE_IDLE): 15,
+    int(zmq.TCP_KEEPALIVE_INTVL): 5,
+    int(zmq.TCP_KEEPALIVE_CNT): 3,
+}
+"""Milliseconds, milliseconds, yes, seconds, seconds, times."""
+
+_MAX_MESSAGE = 1 << 20
+"""Bytes of the largest part that is taken over TCP, where strangers may be at the other end: libzmq
+makes room for what they say will come. Links send fragments of a quarter of it."""
 
 _COPY_BELOW = 4096
 """Bytes of a part that is copied out of the message it came in."""
@@ -99,6 +117,10 @@ class Router:
         # close over ipc (libzmq issue 4660), and a full route would need a retry.
         router.setsockopt(zmq.SNDHWM, 0)
         router.setsockopt(zmq.RCVHWM, 0)
+        self._only_near = endpoint.startswith(_IPC)
+        if not self._only_near:
+            for option, value in _TCP_OPTIONS.items():
+                router.setsockopt(option, value)
         # Before anything listens: what comes before it would be admitted.
         self.gate: Gate | None = None if security is None else security.gate(self._context)
         if listener is not None:
@@ -129,6 +151,7 @@ class Router:
 
     def _bind(self, endpoint: str, listener: socket.SocketType) -> None:
         router, security = self._socket, self._security
+        self._limit(endpoint)
         if endpoint.startswith(_TCP):
             router.setsockopt(zmq.IPV6, 1)
             if security is not None:
@@ -138,6 +161,12 @@ class Router:
         router.setsockopt(zmq.USE_FD, listener.detach())
         super(zmq.Socket, router).bind(endpoint)
         router.setsockopt(zmq.USE_FD, -1)
+
+    def _limit(self, endpoint: str) -> None:
+        """Set how large a part may be at the next endpoint."""
+        if not self._only_near:
+            most = _MAX_MESSAGE if endpoint.startswith(_TCP) else -1
+            self._socket.setsockopt(zmq.MAXMSGSIZE, most)
 
     def dial(self, key: bytes, endpoint: str) -> bytes:
         """Open a route to a peer. Returns at once; what is sent leaves when it is connected."""
@@ -154,6 +183,7 @@ class Router:
                 self._reached[endpoint] = near
                 endpoint = near
         security = self._security
+        self._limit(endpoint)
         if endpoint.startswith(_TCP):
             self._socket.setsockopt(zmq.IPV6, 1)
             if security is not None:

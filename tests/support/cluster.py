@@ -253,9 +253,10 @@ class Cluster:
         )
 
     @contextmanager
-    def start(self, *arguments: str | Path) -> Iterator[programs.Running]:
+    def start(self, *arguments: str | Path, stdin: bool = False) -> Iterator[programs.Running]:
         """Start a deployment, whose client is killed at the end if it still runs."""
-        process = self.popen(*arguments, stdin=subprocess.DEVNULL)
+        given = subprocess.PIPE if stdin else subprocess.DEVNULL
+        process = self.popen(*arguments, stdin=given)
         with process:
             try:
                 yield programs.Running(process)
@@ -265,10 +266,10 @@ class Cluster:
 
     def service(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of a service that ends by itself."""
-        words = ["-m", "constellation", command, "--key-file", self.key_file, *arguments]
+        words = ["-m", "constellation", command, *self.key_options, *arguments]
         return subprocess.run(
-            [sys.executable, *words],
-            env=self.environment,
+            self.at(1, [sys.executable, *words]),
+            env=self.environment_at(1),
             capture_output=True,
             text=True,
             timeout=LIMIT,

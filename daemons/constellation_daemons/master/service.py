@@ -266,8 +266,6 @@ class Master:
             case messages.Finish(program):
                 self._programs.pop(program.hex(), None)
                 self._handle(events.ProgramEnded(program.hex()))
-            case messages.Runs(program):
-                self._programs[program.hex()] = session
             case messages.Believes(program, node, incarnation):
                 self._programs[program.hex()] = session
                 self._handle(events.Told(program.hex(), node, incarnation))
@@ -331,7 +329,10 @@ class Master:
                 self._say(request, messages.Again(program, request.number))
             case instructions.Lost(asker, node, incarnation):
                 session = self._programs.get(asker)
-                if session is not None:
+                if session is None:
+                    # After a restart: whoever it concerns has not come, and is not told.
+                    self._handle(events.AskerGone(asker))
+                else:
                     lost = messages.NodeLost(bytes.fromhex(asker), node, incarnation)
                     session.send(messages.encode(lost))
             case instructions.Publish():
