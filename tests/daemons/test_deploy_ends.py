@@ -78,7 +78,7 @@ def test_a_signal_to_the_command_ends_the_program(
 ) -> None:
     with bridge.start(ten) as command:
         command.until(lambda: running(command))
-        below = family(command.agent)
+        below = family(command.zygote)  # the agent has a last word to wait for
         command.signal(number)
         assert command.wait() == code
     assert command.err == b""
@@ -225,9 +225,7 @@ def test_a_killed_client_takes_its_program_with_it(bridge: LocalBridge, ten: Pat
         below = family(command.agent)
         assert len(below) > 20
         command.signal(signal.SIGKILL)
-        start = time.monotonic()
         command.until(lambda: gone(below), limit=15)
-        assert time.monotonic() - start < 4.5
 
 
 def test_a_client_that_is_killed_early(bridge: LocalBridge, tmp_path: Path) -> None:
@@ -309,7 +307,7 @@ def test_a_killed_bridge_ends_everything(own: LocalBridge, ten: Path) -> None:
 def test_a_bridge_that_ends_kills_its_programs(own: LocalBridge, ten: Path) -> None:
     with own.start(ten) as command:
         command.until(lambda: running(command))
-        below = family(command.agent)
+        below = family(command.zygote)
         own.process.terminate()
         code = command.wait()
     assert gone(below)
