@@ -343,3 +343,55 @@ def test_daemons_of_processes_end_with_the_program(bridge: LocalBridge, tmp_path
     assert done.code == 0
     (child,) = done.tree.children
     assert (child.out, child.end) == (b"late\n", 0)
+
+
+@pytest.mark.parametrize("number", [2, 3], ids=["a process", "one that was a spare"])
+def test_what_its_node_kills_says_why(tmp_path: Path, number: int) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        import time
+        from constellation import *
+        def child(parent, n):
+            if n == int(__import__("sys").argv[1]) - 2:
+                time.sleep(60)
+        init()
+        for n in range(3):
+            pid = spawn(child, n).block()
+            time.sleep(0.3)  # so that a spare is made, and has started
+            try:
+                Receiver(pid).recv().block()
+            except ProcessExited as error:
+                print(error.status, error.status.cause)
+        """,
+    )
+    directory = tmp_path / "bridge"
+    directory.mkdir()
+    with local_bridge.bridge(directory, kills=number) as bridge:
+        done = bridge.run(path, str(number))
+        bridge.settle()
+    ends = [(child.end, (child.status or {}).get("cause")) for child in done.tree.children]
+    expected: list[tuple[object, str | None]] = [(0, None)] * 3
+    expected[number - 2] = ("SIGKILL", "used 2 MiB of 1 MiB")
+    assert ends == expected
+    assert b"SIGKILL used 2 MiB of 1 MiB" in done.tree.out
+    assert done.code == 101
+
+
+def test_signals_for_the_program_are_passed_on(bridge: LocalBridge, tmp_path: Path) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        import signal
+        from constellation import init
+        init()
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        print("running", flush=True)
+        print(signal.sigwait([signal.SIGUSR1]).name)
+        """,
+    )
+    with bridge.start(path) as command:
+        command.until(lambda: running(command))
+        command.signal(signal.SIGUSR1)
+        assert command.wait() == 0
+    assert command.output() == b"running\nSIGUSR1\n"

@@ -67,6 +67,7 @@ from constellation_daemons.agent.messages import (
     ImageReady,
     Input,
     Kill,
+    Killed,
     Launch,
     Running,
     Setup,
@@ -280,6 +281,7 @@ class Agent:
     def _hear_node(self, message: FromNode) -> None:
         if isinstance(message, Kill):
             self._killed.add(message.number)
+            self._say(Killed(message.number, message.cause))
             if self._host is not None:
                 self._host.direct(message.number, EndProcess())
 

@@ -175,8 +175,9 @@ class Deployment:
 
     @property
     def name(self) -> str:
-        """What is run, for people."""
-        return os.fsdecode(b" ".join(self._request.arguments[:3]))
+        """What is run, for people: without its arguments, which are nobody else's business."""
+        words = self._request.arguments
+        return os.fsdecode(b" ".join(words[:2] if words[0] == b"-m" else words[:1]))
 
     @_contained
     def begin(self) -> None:
@@ -423,6 +424,8 @@ class Deployment:
                 serve(self._serving[session], data, partial(_send_transfer, session))
             case agent_messages.Taken(size, closed):
                 self._take_input(size, closed=closed)
+            case agent_messages.Killed(number, cause):
+                self._roster.blame(number, cause)
             case ImageFailed():
                 self._image_failed(host, message)
             case ImageReady() | agent_messages.Hello():
