@@ -17,7 +17,7 @@ The order of events::
     agent <-> bridge  Transfer        the files that the node lacks
     agent -> bridge   ImageReady      or ImageFailed, after which the agent ends
     bridge -> agent   Launch, Tell, Direct, Input; End
-    agent -> bridge   Heard, Taken
+    agent -> bridge   Heard, Taken, Killed
 
 Whoever of node and bridge is gone, the agent ends everything and exits.
 """
@@ -149,7 +149,14 @@ class Taken(Message, frozen=True):
     closed: bool = False
 
 
-FromAgent: TypeAlias = Hello | Transfer | ImageReady | ImageFailed | Heard | Taken
+class Killed(Message, frozen=True):
+    """The node has process ``number`` killed, for this cause: its exit is to say so."""
+
+    number: int
+    cause: str
+
+
+FromAgent: TypeAlias = Hello | Transfer | ImageReady | ImageFailed | Heard | Taken | Killed
 
 
 # -- node -> agent --------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ from constellation_daemons.agent.messages import (
     ImageReady,
     Input,
     Kill,
+    Killed,
     Launch,
     Running,
     Setup,
@@ -91,6 +92,8 @@ _ZYGOTE_LIMIT = 3.5
 """Seconds that the monitors and the zygote have to leave, when all is to end."""
 _ORPHANS_LIMIT = 1.0
 """Seconds to kill what is left then."""
+_LAYOUT_LIMIT = 60.0
+"""Seconds that laying out a program may go on, when nobody wants it any more."""
 _GOODBYE_LIMIT = 2.0
 """Seconds that the bridge has to take what was told last."""
 _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -129,7 +132,9 @@ class Agent:
         router = Router(key, "", None, security=security)
         self._sessions = Sessions(self._loop, router, key, self, timeout=setup.timeout)
         self._bridge = self._sessions.dial(setup.bridge)
-        self._files = Files(setup.store, setup.store_limit, setup.trees, self._send_transfer)
+        self._files = Files(
+            self._loop, setup.store, setup.store_limit, setup.trees, self._send_transfer
+        )
         selector = self._loop.selector
         selector.register(node, 1, self._node_ready)
         selector.register(self._wakeup.fileno(), 1, self._signalled)
@@ -208,7 +213,8 @@ class Agent:
     def _start(self, directory: str) -> None:
         """The program is laid out."""
         begin = self._begin
-        assert begin is not None
+        if begin is None or self._ending:
+            return
         program = Program(
             directory,
             [os.fsdecode(each) for each in begin.arguments],
@@ -284,6 +290,7 @@ class Agent:
     def _hear_node(self, message: FromNode) -> None:
         if isinstance(message, Kill):
             self._killed.add(message.number)
+            self._say(Killed(message.number, message.cause))
             if self._host is not None:
                 self._host.direct(message.number, EndProcess())
 
@@ -315,6 +322,7 @@ class Agent:
         self._directory.remove()
         self._directory.close()
         self._files.close()
+        self._loop.run(lambda: not self._files.busy, _LAYOUT_LIMIT)
         sweep(os.path.dirname(self._directory.path))
 
     def _kill_the_rest(self) -> bool:
