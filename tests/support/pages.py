@@ -63,7 +63,9 @@ def commands(text: str) -> list[Command]:
 
 
 def masked(line: str) -> str:
-    """A line without what is another one each time: names, sizes, times."""
+    """A line without what is another one each time: names, sizes, times. A result stays."""
+    if line.strip().isdigit():
+        return line.strip()
     line = re.sub(r"/\S*cluster\.key", "KEY", line)
     line = re.sub(r"\b(?:[0-9a-f]{16}|[0-9a-f]{7})\b", "NAME", line)
     line = re.sub(r"\b\d+(?:\.\d+)*(?: [KMGT]?i?B\b)?", "#", line)
