@@ -26,6 +26,7 @@ from constellation.units import Mem
 __all__ = ["status"]
 
 _BILLION = 10**9
+_SHORT = len("1000 MiB")
 _WIDEST = 10_000
 """Columns: names are shown whole, whatever the terminal makes of long lines."""
 
@@ -103,10 +104,17 @@ def _show(found: Status) -> None:
         console.print(f"{size.count} of {need} for {size.seconds:.0f} s: {size.reason}")
 
 
+def memory_shown(size: int) -> str:
+    """An amount of memory: exactly, where that is short, as what programs ask for is."""
+    amount = Mem(size)
+    exact = str(amount)
+    return exact if len(exact) <= _SHORT else amount.human
+
+
 def _node_row(node: NodeState) -> list[str]:
     memory = cores = "-"
     if node.state != "absent":
-        memory = f"{Mem(max(node.used_mem, 0))} of {Mem(node.mem)}"
+        memory = f"{memory_shown(max(node.used_mem, 0))} of {memory_shown(node.mem)}"
         cores = f"{node.used_cpu / _BILLION:g} of {node.cpu / _BILLION:g}"
     silent = "-" if node.silent is None else f"{node.silent:.1f} s ago"
     return [node.node, node.state, memory, cores, str(node.processes), silent]

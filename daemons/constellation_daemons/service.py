@@ -34,9 +34,10 @@ __all__ = ["MasterOptions", "NodeOptions", "default_places", "run_master", "run_
 logger = logging.getLogger(__name__)
 
 STORE_LIMIT = 10 << 30
-_STOP_LIMIT = 15.0
+STOP_LIMIT = 15.0
 """Seconds that what runs has to end, when the service is to."""
-_KILL_LIMIT = 5.0
+KILL_LIMIT = 5.0
+"""Seconds that it has after it was killed."""
 _JOIN_AGAIN = 2.0
 _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
@@ -130,9 +131,9 @@ class _Process:
         if node is not None:
             logger.info("stopping")
             node.stop()
-            if not self.loop.run(lambda: node.idle, _STOP_LIMIT):
+            if not self.loop.run(lambda: node.idle, STOP_LIMIT):
                 node.kill()
-                self.loop.run(lambda: node.idle, _KILL_LIMIT)
+                self.loop.run(lambda: node.idle, KILL_LIMIT)
 
 
 def _prepare(places: Places) -> None:

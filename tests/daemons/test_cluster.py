@@ -502,6 +502,8 @@ def test_a_node_that_stops_in_order(own: Cluster, tmp_path: Path) -> None:
         running.process.send_signal(signal.SIGINT)
         running.process.send_signal(signal.SIGINT)
         running.wait()
+    causes = [node.status.get("cause") for node in running.tree.all() if node.status]
+    assert f"node {name} has ended it" in causes
     own.wait_for(lambda: own.states()[name] == "absent")
     assert "ERROR" not in own.log(own.master)
 

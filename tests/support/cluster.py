@@ -294,6 +294,14 @@ class Cluster:
         return json.loads(done.stdout)
 
 
+def new_prefix() -> str:
+    """What addresses begin with that no other cluster has."""
+    global _clusters
+    _clusters += 1
+    own = os.getpid() * 7 + _clusters
+    return f"127.{1 + own // 250 % 250}.{1 + own % 250}"
+
+
 @contextmanager
 def cluster(
     directory: Path,
@@ -305,12 +313,8 @@ def cluster(
     bridge_host: int | None = None,
 ) -> Iterator[Cluster]:
     """Start a cluster, and end it, which leaves nothing."""
-    global _clusters
-    _clusters += 1
-    own = os.getpid() * 7 + _clusters
-    prefix = f"127.{1 + own // 250 % 250}.{1 + own % 250}"
     host = bridge_of if bridge_host is None else bridge_host
-    made = Cluster(directory, sizes, prefix, timeout, separate, bridge_of, host)
+    made = Cluster(directory, sizes, new_prefix(), timeout, separate, bridge_of, host)
     with running(made):
         yield made
 

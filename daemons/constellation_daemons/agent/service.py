@@ -303,6 +303,7 @@ class Agent:
             if number == signal.SIGCHLD:
                 self._reap()
             else:
+                self._hear(Crippled(f"node {self._setup.node} has ended it"))
                 self._ending = True
 
     # -- the end
