@@ -1,11 +1,11 @@
 """Whose SIGKILL it was that ended a process: ours, or one that somebody sent at the same moment.
 
-The status that `waitpid` gives is the same for both. But of all SIGKILLs the kernel takes the first,
-under one lock, and drops the others. And it notes a signal that was sent to one thread elsewhere
-than one that was sent to the process: the latter stays in `ShdPnd` of /proc/PID/status until the
-process is reaped. So ours goes to the first thread alone. Where `ShdPnd` of the dead process has a
-SIGKILL, then somebody else's came first: that of `kill`, of the kernel's OOM killer, of a parent's
-death, all of which are sent to the process.
+The status that `waitpid` gives is the same for both. But of all SIGKILLs the kernel takes the
+first, under one lock, and drops the others. And it notes a signal that was sent to one thread
+elsewhere than one that was sent to the process: the latter stays in `ShdPnd` of /proc/PID/status
+until the process is reaped. So ours goes to the first thread alone. Where `ShdPnd` of the dead
+process has a SIGKILL, somebody else's came first: that of `kill`, of the kernel's OOM killer, of a
+parent's death, all of which are sent to the process.
 
 A kill that is sent to a thread by others (`cgroup.kill` is) is seen where it came earlier than our
 look, which is right before ours is sent. In doubt nothing is claimed.

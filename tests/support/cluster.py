@@ -51,6 +51,7 @@ class Cluster:
     sizes: tuple[Size, ...]
     prefix: str
     timeout: float
+    enforce: str = "pressure"
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     # -- where things are
@@ -117,6 +118,7 @@ class Cluster:
         for number, size in enumerate(self.sizes, start=1):
             lines += ["[[nodes]]", f'fabric_addr = "{self.node(number)}"']
             lines += [f'mem = "{size.mem}"', f"cpu = {size.cpu}"]
+            lines.append(f'enforce = "{self.enforce}"')
             if number == 1:
                 lines.append(f'bridge_bind = "{self.bridge}"')
         config.write_text("\n".join(lines))
@@ -249,13 +251,19 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    directory: Path, *, sizes: tuple[Size, ...] = SIZES, timeout: float = 5.0
+    directory: Path,
+    *,
+    sizes: tuple[Size, ...] = SIZES,
+    timeout: float = 5.0,
+    enforce: str = "pressure",
 ) -> Iterator[Cluster]:
     """Start a cluster, and end it, which leaves nothing."""
     global _clusters
     _clusters += 1
     own = os.getpid() * 7 + _clusters
-    made = Cluster(directory, sizes, f"127.{1 + own // 250 % 250}.{1 + own % 250}", timeout)
+    made = Cluster(
+        directory, sizes, f"127.{1 + own // 250 % 250}.{1 + own % 250}", timeout, enforce
+    )
     ensure_key_file(made.key_file)
     try:
         for number in range(2, len(sizes) + 1):
