@@ -231,6 +231,65 @@ def test_otherwise_nothing_is_killed(tmp_path: Path, enforce: str) -> None:
         made.settle()
 
 
+SHORT = """
+    import os, psutil
+
+    virtual_memory = psutil.virtual_memory
+
+    def short():
+        found = virtual_memory()
+        return found._replace(available=found.total // 100) if os.path.exists({path!r}) else found
+
+    psutil.virtual_memory = short
+"""
+
+GREEDY_ONES = """
+    import time
+
+    def child(parent, size):
+        held = b"x" * (size << 20)
+        Sender(parent).send(None).block()
+        Receiver(parent).recv().block()
+
+    def main():
+        init(Resources(mem="100 MiB", cpu=0.1))
+        asked = [(60, 200), (150, 100), (60, 20)]
+        others = []
+        for size, mem in asked:
+            given = Resources(mem=Mem.MIB * mem, cpu=0.1)
+            others.append(spawn(child, size, resources=given).block())
+            Receiver(others[-1]).recv().block()
+        print("up", flush=True)
+        time.sleep(600)
+
+    main()
+"""
+
+
+def test_when_the_machine_is_short_the_worst_go_one_by_one(tmp_path: Path) -> None:
+    """It only seems to be, as a test should not take all of a machine's memory."""
+    directory, modules, lever = tmp_path / "cluster", tmp_path / "modules", tmp_path / "short"
+    directory.mkdir()
+    modules.mkdir()
+    text = textwrap.dedent(SHORT).format(path=str(lever))
+    (modules / "sitecustomize.py").write_text(text)
+    with clusters.cluster(directory, sizes=SIZES, modules=(modules,)) as made:
+        with made.start(write(tmp_path, GREEDY_ONES)) as running:
+            running.until(lambda: b"up" in running.output())
+            running.for_a_while(1.5)
+            assert not statuses(running)
+            lever.touch()
+            running.until(lambda: len(statuses(running)) == 2)
+            running.for_a_while(1.5)
+            assert len(statuses(running)) == 2, "the others take no more than they were given"
+            running.signal(signal.SIGTERM)
+            running.wait()
+        made.settle()
+    causes = [str(status.get("cause")) for status in statuses(running)[:2]]
+    assert ["of 20 MiB" in causes[0], "of 100 MiB" in causes[1]] == [True, True]
+    assert all("while the machine was short of memory, killed by node" in each for each in causes)
+
+
 def test_shares_of_the_processors_follow_what_was_asked_for(
     strict: Cluster, tmp_path: Path
 ) -> None:

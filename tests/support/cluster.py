@@ -52,6 +52,7 @@ class Cluster:
     prefix: str
     timeout: float
     enforce: str = "pressure"
+    modules: tuple[Path, ...] = ()  # where services find modules before anything else
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     # -- where things are
@@ -80,7 +81,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        path = os.pathsep.join(map(str, (programs.ROOT, programs.ROOT / "daemons")))
+        path = os.pathsep.join(map(str, (*self.modules, programs.ROOT, programs.ROOT / "daemons")))
         return programs.environment(
             PYTHONPATH=path,
             XDG_CACHE_HOME=str(self.directory / "cache"),
@@ -256,14 +257,14 @@ def cluster(
     sizes: tuple[Size, ...] = SIZES,
     timeout: float = 5.0,
     enforce: str = "pressure",
+    modules: tuple[Path, ...] = (),
 ) -> Iterator[Cluster]:
     """Start a cluster, and end it, which leaves nothing."""
     global _clusters
     _clusters += 1
     own = os.getpid() * 7 + _clusters
-    made = Cluster(
-        directory, sizes, f"127.{1 + own // 250 % 250}.{1 + own % 250}", timeout, enforce
-    )
+    prefix = f"127.{1 + own // 250 % 250}.{1 + own % 250}"
+    made = Cluster(directory, sizes, prefix, timeout, enforce, modules)
     ensure_key_file(made.key_file)
     try:
         for number in range(2, len(sizes) + 1):

@@ -28,7 +28,7 @@ from fractions import Fraction
 
 from constellation.units import Mem
 
-__all__ = ["Limits", "Use", "Watched", "worst"]
+__all__ = ["Limits", "Use", "Watched", "kernel_cause", "worst"]
 
 EVERY = 1.0
 """Seconds from one measurement to the next, at least."""
@@ -85,6 +85,14 @@ class Use:
 def worst(uses: Iterable[Use]) -> Use | None:
     """The one that uses the most for what it was given; of equals the one that uses most."""
     return max(uses, key=lambda use: (use.excess, use.used, use.number), default=None)
+
+
+def kernel_cause(kills: int, node: str) -> str | None:
+    """Why one was killed in whose control group the kernel has just killed: what is known of it."""
+    if not kills:
+        return None
+    what = "a process" if kills == 1 else f"{kills} processes"
+    return f"out of memory: the kernel of node {node} killed {what} of its control group"
 
 
 class Limits:

@@ -17,7 +17,7 @@ import os
 from collections import deque
 from pathlib import Path
 
-from constellation.session.loop import Loop
+from constellation.session.loop import Loop, Timer
 from constellation_daemons.agent.shares import nice_of, weight_of
 
 __all__ = ["Processors", "sweep"]
@@ -25,6 +25,8 @@ __all__ = ["Processors", "sweep"]
 logger = logging.getLogger(__name__)
 
 _AUTOGROUPS = Path("/proc/sys/kernel/sched_autogroup_enabled")
+_LOOK = 1.0
+"""Seconds from one look at what the kernel has killed to the next."""
 _AGAIN = 0.15
 """Seconds until the next session may be given a value: the kernel takes ten a second from users."""
 
@@ -43,7 +45,9 @@ class Processors:
         self._cores: dict[int, float] = {}
         self._os_pids: dict[int, int] = {}
         self._own: dict[int, Path] = {}  # the groups that were made
-        self._kills: dict[int, int] = {}  # of the kernel's OOM killer in each, as it was told
+        # Of the kernel's OOM killer in each: at the last look but one, and at the last.
+        self._kills: dict[int, tuple[int, int]] = {}
+        self._timer: Timer | None = None
         self._sessions: deque[int] = deque()  # processes whose sessions are to be given a value
         self._waiting = False
         self._complained: set[str] = set()
@@ -63,26 +67,24 @@ class Processors:
         """Nothing of a process is left. Of one that is not known this does nothing."""
         self._cores.pop(number, None)
         self._os_pids.pop(number, None)
-        self._kills.pop(number, None)
         group = self._own.pop(number, None)
         if group is not None:
+            del self._kills[number]
             self._remove(group)
 
     def killed_by_kernel(self, number: int) -> int:
-        """How often the kernel, out of memory, has killed in a process's group since the last call.
+        """How often the kernel, out of memory, has just killed in a process's group.
 
-        It is known only where control groups count memory; else 0.
+        *Just* is within two seconds: a descendant may have been killed long before. It is known
+        only where control groups count memory; else this is 0.
         """
         group = self._own.get(number)
-        if group is None:
-            return 0
-        kills = _counted(group / "memory.events", "oom_kill")
-        before = self._kills.get(number, 0)
-        self._kills[number] = kills
-        return kills - before
+        return 0 if group is None else _kills(group) - self._kills[number][0]
 
     def close(self) -> None:
         """Remove what was made. All of the program's processes are gone."""
+        if self._timer is not None:
+            self._timer.cancel()
         for number in list(self._own):
             self.gone(number)
         if self._groups is not None:
@@ -104,17 +106,28 @@ class Processors:
         group = self._groups / f"cst-{os.getpid()}-{number}"
         try:
             group.mkdir()
-            self._own[number] = group
+            self._own[number], self._kills[number] = group, (0, 0)
             (group / "cpu.weight").write_text(str(weight_of(self._cores[number])))
             (group / "cgroup.procs").write_text(str(self._os_pids[number]))
         except ProcessLookupError:
             pass  # it is gone already
         except OSError as error:
             self._complain("no control group for a process", error)
-            group = self._own.pop(number, group)
-            self._remove(group)
+            if self._own.pop(number, None) is not None:
+                del self._kills[number]
+                self._remove(group)
             return False
+        if self._timer is None:
+            self._timer = self._loop.after(_LOOK, self._look)
         return True
+
+    def _look(self) -> None:
+        """Count what the kernel has killed by now."""
+        self._timer = None
+        for number, group in self._own.items():
+            self._kills[number] = self._kills[number][1], _kills(group)
+        if self._own:
+            self._timer = self._loop.after(_LOOK, self._look)
 
     def _remove(self, group: Path) -> None:
         try:
@@ -188,11 +201,11 @@ def _reads_one(path: Path) -> bool:
     return False
 
 
-def _counted(path: Path, name: str) -> int:
-    """A number in a file of names and numbers; 0: there is none."""
+def _kills(group: Path) -> int:
+    """How often the kernel, out of memory, has killed in a group; 0: it does not count that."""
     with contextlib.suppress(OSError, ValueError):
-        for line in path.read_text().splitlines():
-            key, _, value = line.partition(" ")
-            if key == name:
-                return int(value)
+        for line in (group / "memory.events").read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
     return 0

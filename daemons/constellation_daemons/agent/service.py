@@ -58,7 +58,7 @@ from constellation.transport.router import Router
 from constellation_daemons.agent.enforcement import Enforcement
 from constellation_daemons.agent.files import Files
 from constellation_daemons.agent.image import Image
-from constellation_daemons.agent.limits import Use
+from constellation_daemons.agent.limits import Use, kernel_cause
 from constellation_daemons.agent.messages import (
     Begin,
     Dead,
@@ -291,12 +291,10 @@ class Agent:
 
     def _explained(self, number: int, died: Died) -> Died:
         """A death, with what the node knows of its cause."""
-        kills = self._processors.killed_by_kernel(number)
-        killed = ExitStatus.from_wait(died.status).signal == "SIGKILL"
-        if died.cause is not None or not (kills and killed):
+        if died.cause is not None or ExitStatus.from_wait(died.status).signal != "SIGKILL":
             return died
-        cause = f"out of memory: killed by the kernel of node {self._setup.node}"
-        return msgspec.structs.replace(died, cause=cause)
+        kills = self._processors.killed_by_kernel(number)
+        return msgspec.structs.replace(died, cause=kernel_cause(kills, self._setup.node))
 
     def _end_process(self, number: int, cause: str) -> None:
         if self._host is not None:

@@ -6,7 +6,15 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation_daemons.agent.limits import EVERY, SHARE, Limits, Use, Watched, worst
+from constellation_daemons.agent.limits import (
+    EVERY,
+    SHARE,
+    Limits,
+    Use,
+    Watched,
+    kernel_cause,
+    worst,
+)
 
 MIB = 1 << 20
 
@@ -115,6 +123,14 @@ def test_the_cause_names_limit_use_and_who() -> None:
         "memory limit: used 1.1 GiB of 200 MiB, killed by node 10.0.0.3:9999"
     )
     assert "short of memory" in use.cause("n", pressure=True)
+
+
+def test_of_the_kernel_no_more_is_told_than_what_it_says() -> None:
+    assert kernel_cause(0, "n") is None
+    assert kernel_cause(1, "n") == (
+        "out of memory: the kernel of node n killed a process of its control group"
+    )
+    assert "killed 2 processes" in str(kernel_cause(2, "n"))
 
 
 @given(st.integers(1, 1 << 50), st.integers(1, 1 << 30))

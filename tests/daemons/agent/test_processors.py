@@ -207,7 +207,7 @@ def test_a_group_that_takes_no_process_is_removed(
     assert nice_values(child.pid) == {3}
 
 
-def test_what_the_kernel_has_killed_is_told_once(loop: Loop, groups: Path) -> None:
+def test_what_the_kernel_has_killed_is_told(loop: Loop, groups: Path) -> None:
     processors = Processors(loop, str(groups))
     assert processors.killed_by_kernel(1) == 0
     processors.given(1, 1)
@@ -218,7 +218,22 @@ def test_what_the_kernel_has_killed_is_told_once(loop: Loop, groups: Path) -> No
     assert processors.killed_by_kernel(1) == 0
     events.write_text("low 0\noom 3\noom_kill 2\n")
     assert processors.killed_by_kernel(1) == 2
-    assert processors.killed_by_kernel(1) == 0
+    processors.close()
+
+
+def test_what_the_kernel_has_killed_long_ago_is_not_told(
+    loop: Loop, groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOOK", 0.01)
+    processors = Processors(loop, str(groups))
+    processors.given(1, 1)
+    processors.started(1, 4711)
+    events = groups / f"cst-{os.getpid()}-1" / "memory.events"
+    events.write_text("oom_kill 2\n")
+    assert loop.run(lambda: processors.killed_by_kernel(1) == 0, 5.0)
+    events.write_text("oom_kill 3\n")
+    assert processors.killed_by_kernel(1) == 1
+    processors.close()
 
 
 def test_the_groups_of_a_killed_agent_are_swept(groups: Path) -> None:
