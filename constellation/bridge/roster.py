@@ -296,8 +296,8 @@ class Roster:
             case Eof(fd):
                 if not member.unwanted:
                     self._do(self._tree.eof(pid, fd))
-            case Died(status, max_rss):
-                self._bury(member, pid, ExitStatus.from_wait(status, max_rss))
+            case Died(status, max_rss, cause):
+                self._bury(member, pid, ExitStatus.from_wait(status, max_rss, cause))
             case Held():
                 if not member.unwanted:
                     self._do(self._tree.drained(pid))
@@ -327,7 +327,8 @@ class Roster:
         """A process is dead."""
         self._die(member)
         self._refuse(member, "SpawnError", f"the new process ended before it could run: {status}")
-        shot = status.signal == "SIGKILL"
+        # Where its host had killed it before, that is what it has died of.
+        shot = status.signal == "SIGKILL" and status.cause is None
         member.killed = member.killed and shot
         if shot and member.cause is not None:
             status = dataclasses.replace(status, cause=member.cause)

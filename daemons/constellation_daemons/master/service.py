@@ -28,6 +28,7 @@ from constellation_daemons.master.instructions import Why
 from constellation_daemons.master.jobs import SchedulerError
 from constellation_daemons.master.scheduler import Scheduler
 from constellation_daemons.master.values import Amount, RequestId
+from constellation_daemons.node_config import Enforce
 from constellation_daemons.node_config import Node as NodeConfig
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ class Master:
             advertised=Address.parse(node.name).host,
             bridge=None if bridge is None else str(bridge),
             timeout=self._timeout,
+            enforce=Enforce.PRESSURE if config is None else config.enforce,
         )
         session.send(messages.encode(attach))
 
