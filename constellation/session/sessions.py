@@ -189,6 +189,7 @@ class Sessions:
         loop.watch(router.fd, router.readable, self._ready)
         if router.gate is not None:
             loop.watch(router.gate.fileno(), self._serve_gate, lambda: None)
+        self._watch_monitor()
         self._timer = loop.after(_LOOK, self._look)
 
     def dial(self, endpoint: str) -> Session:
@@ -337,9 +338,12 @@ class Sessions:
         session._route = self._router.dial(session.key, session._endpoint)
         session._routes.add(session._route)
         session._link.route_up(monotonic())
-        if not self._watches_monitor:
+        self._watch_monitor()
+
+    def _watch_monitor(self) -> None:
+        fd = self._router.monitor_fd
+        if fd >= 0 and not self._watches_monitor:
             self._watches_monitor = True
-            fd = self._router.monitor_fd
             self._loop.watch(fd, self._monitor_pending, lambda: None)
 
     def _dial_anew(self, session: Session) -> None:
@@ -379,7 +383,7 @@ class Sessions:
 
     def _monitor_pending(self) -> bool:
         # What is sent here may take the edge of the router's descriptor: that is asked once more.
-        return self._read_monitor()
+        return self._read_monitor() or self._router.told()
 
     def _read_monitor(self) -> bool:
         ended = list(self._router.disconnected())
@@ -405,6 +409,8 @@ class Sessions:
         if now - self._timer.when > BEAT:
             self.awoke()  # held up, and what has come meanwhile is yet to be read
         self._timer = self._loop.at(now + _LOOK, self._look)
+        if self._router.doorkeeper is not None:
+            self._router.doorkeeper.tick(now)
         for session in self:
             self._look_after(session, now)
 

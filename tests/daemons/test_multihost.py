@@ -6,18 +6,28 @@ process ids, which real ones do not: that traffic has crossed their cables is as
 
 from __future__ import annotations
 
+import os
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import cluster as clusters
 import hosts as machines
 import programs
 import pytest
-from cluster import Size
+import strangers
+from cluster import Cluster, Size
 from hosts import SIZES, Host, HostCluster
+from tcp_proxy import TcpProxy
 
+from constellation.address import Address
+from constellation.security.key_file import ensure_key_file, make_key_file
+
+PORTS = range(40000, 40006)
+"""Of processes on the third machine of one cluster, which is the smallest and so preferred."""
 TIMEOUT = 5.0
 SHORT = 4.0
 CUT = 2.2
@@ -53,7 +63,9 @@ def shared(network: list[Host], tmp_path_factory: pytest.TempPathFactory) -> Ite
     Its services listen at all addresses, so each is reached at one that it was told of.
     """
     directory = tmp_path_factory.mktemp("cluster")
-    made = make(directory, network, bound="0.0.0.0", bridge_at=2, client=3)
+    ports = {3: [f'port_range = "{PORTS[0]}-{PORTS[-1]}"']}
+    made = make(directory, network, bound="0.0.0.0", bridge_at=2, client=3, extra=ports)
+    made.sizes = (Size("1 GiB", 1), Size("1 GiB", 1), Size("700 MiB", 1))
     with clusters.running(made):
         yield made
 
@@ -68,7 +80,7 @@ def cluster(shared: HostCluster) -> Iterator[HostCluster]:
 
 # Three processes, one on each machine, each of which sends both others an array and many values.
 ALL_TO_ALL = """
-BIG = Resources(mem="900 MiB", cpu=0.5)
+BIG = Resources(mem="600 MiB", cpu=0.5)
 SIZE = 4 << 20
 
 def whole():
@@ -106,8 +118,8 @@ def check_all_to_all(cluster: HostCluster, directory: Path, program: str = ALL_T
     used = cluster.hosts[: len(cluster.sizes)]
     before = [host.transferred() for host in used]
     done = cluster.run(write(directory, program))
-    tree = done.tree
-    assert done.code == 0
+    assert done.code == 0, done.err
+    tree = programs.tree_of(done.events)
     assert [child.out for child in tree.children] == [b"well\n"] * 2
     expected = {f"tcp://{cluster.host(host.number)}" for host in used}
     assert set(tree.out.decode().split()) == expected
@@ -133,8 +145,120 @@ def test_only_ipv6(tmp_path: Path) -> None:
 def test_host_names(network: list[Host], tmp_path: Path) -> None:
     machines.name_hosts(network, [f"{host.address} host{host.number}" for host in network])
     made = make(tmp_path / "cluster", network, reached="name", bound="[::]", port=9001)
+    made.insecure = True
     with clusters.running(made) as cluster:
         check_all_to_all(cluster, tmp_path)
+        assert all("INSECURE" in cluster.log(name) for name in cluster.running)
+
+
+# -- ports ----------------------------------------------------------------------------------------
+
+
+def test_a_range_of_ports(cluster: HostCluster, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        import sys
+        SMALL = Resources(mem="20 MiB", cpu=0.01)
+
+        def child(parent):
+            Receiver(parent).recv().block()
+
+        def main():
+            init(SMALL)
+            children = []
+            try:
+                for _ in range(10):
+                    children.append(spawn(child, resources=SMALL).block())
+            except SpawnError as error:
+                print(error)
+            print(*(each.endpoint for each in [pid(), *children]), flush=True)
+            sys.stdin.readline()
+            Sender(children[0]).send(None).block()
+            try:
+                Receiver(children[0]).recv().block()
+            except ProcessExited:
+                Sender(spawn(child, resources=SMALL).block()).send(None).block()
+            for each in children[1:]:
+                Sender(each).send(None).block()
+
+        main()
+        """,
+    )
+    host = cluster.hosts[2]
+    before = set(host.listening())
+    with cluster.start(path, stdin=True) as running:
+        running.until(lambda: running.output().count(b"\n") == 2)
+        assert set(host.listening()) - before == set(PORTS)
+        running.say(b"go on\n")
+        assert running.wait() == 0, running.output(2)
+    error, endpoints = running.tree.out.decode().splitlines()
+    assert "all ports from 40000 to 40005 are in use; port_range may be wider" in error
+    expected = {f"tcp://{cluster.host(3)}:{port}" for port in PORTS}
+    assert set(endpoints.split()) <= expected
+    assert len(endpoints.split()) >= len(PORTS) - 1, "one may be kept for who comes next"
+
+
+# -- keys, and strangers --------------------------------------------------------------------------
+
+
+def test_beyond_loopback_a_key_is_needed(cluster: HostCluster) -> None:
+    here = cluster.node(1).replace("9999", "9500")
+    words = ["-m", "constellation"]
+    bare = {**cluster.environment, "XDG_CONFIG_HOME": str(cluster.directory / "nobody")}
+    for command in (
+        ["node", here],
+        ["status", cluster.master],
+        ["deploy", cluster.bridge, __file__],
+    ):
+        done = cluster.do(1, [*words, *command], bare)
+        assert done.returncode == 1, done.stderr
+        assert "constellation keygen" in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_who_has_another_key_gets_nothing(cluster: HostCluster, tmp_path: Path) -> None:
+    other = str(tmp_path / "other.key")
+    make_key_file(other)
+    words = ["-m", "constellation"]
+    asked = [*words, "status", "--key-file", other, cluster.master]
+    deployed = [*words, "deploy", cluster.bridge, "--key-file", other, __file__]
+    for command in (asked, deployed):
+        done = cluster.do(4, command, cluster.environment)
+        assert done.returncode == 1, done.stderr
+        assert "key" in done.stderr
+        assert "Traceback" not in done.stderr
+    refused = f"turned away {cluster.hosts[3].address}: it did not speak CURVE as a peer does"
+    assert refused in cluster.log(cluster.node(1)), "the master logs it"
+    assert refused in cluster.log(cluster.node(2)), "and the bridge, with its node"
+
+
+def test_strangers_at_every_port(cluster: HostCluster, tmp_path: Path) -> None:
+    public = ensure_key_file(cluster.key_file).public
+    with cluster.start(write(tmp_path, STREAMS), stdin=True) as running:
+        all_up(running)
+        attacks = [
+            (host, Address(host.address, port), stranger)
+            for host in cluster.hosts
+            for port in host.listening()
+            for stranger in strangers.STRANGERS.values()
+        ]
+
+        def attack(host: Host, address: Address, stranger: strangers.Stranger) -> bytes:
+            with host.inside(), stranger(address, public, tmp_path) as received:
+                return received
+
+        with ThreadPoolExecutor(24) as pool:
+            received = list(pool.map(lambda each: attack(*each), attacks))
+        assert len(attacks) >= 17 * (2 + 2 + 1 + 3), "services and processes"
+        assert max(map(len, received)) <= 64, "at most a greeting"
+        assert not (tmp_path / strangers.BOOM).exists(), "nothing was unpickled"
+        running.say(b"done\n")
+        assert running.wait() == 0, running.err
+    for name in cluster.running:
+        log = cluster.log(name)
+        assert "turned away" in log, name
+        assert "Traceback" not in log
 
 
 # -- cables ---------------------------------------------------------------------------------------
@@ -379,3 +503,107 @@ def test_the_machine_of_the_client_is_cut_off(cables: HostCluster, tmp_path: Pat
                 time.sleep(0.05)
             assert running.wait() == 101
     assert {node.end for node in the_tree(running).all()} == {"lost: the bridge is lost"}
+
+
+# -- connections ----------------------------------------------------------------------------------
+
+
+class Behind(Cluster):
+    """A cluster on loopback whose second node is reached through proxies."""
+
+    def behind(self, number: int) -> str:
+        return super().host(number)
+
+    def host(self, number: int) -> str:
+        return f"{self.prefix}.{100 + number}" if number == 2 else super().host(number)
+
+    def listens(self, number: int) -> str:
+        return f"{self.behind(number)}:9999"
+
+    def table(self, number: int, size: Size) -> list[str]:
+        lines = [f'fabric_addr = "{self.listens(number)}"', f'mem = "{size.mem}"', "cpu = 1"]
+        if number == 1:
+            return [*lines, f'bridge_bind = "{self.bridge}"']
+        ports = f'port_range = "{PORTS[0]}-{PORTS[-1]}"'
+        return [*lines, ports, f'advertise = "{self.node(number)}"']
+
+
+@pytest.fixture
+def behind(tmp_path: Path) -> Iterator[tuple[Behind, list[TcpProxy]]]:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    own = os.getpid()
+    prefix = f"127.{251 + own % 4}.{1 + own // 4 % 250}"
+    made = Behind(directory, (Size("700 MiB", 1), Size("1 GiB", 1)), prefix, TIMEOUT)
+    with ExitStack() as stack:
+        proxies = [
+            stack.enter_context(TcpProxy(port, host=made.behind(2), listen=(made.host(2), port)))
+            for port in (9999, *PORTS)
+        ]
+        with clusters.running(made):
+            yield made, proxies
+            made.settle()
+
+
+def test_connections_that_are_slow_and_end(
+    behind: tuple[Behind, list[TcpProxy]], tmp_path: Path
+) -> None:
+    cluster, proxies = behind
+    path = write(
+        tmp_path,
+        """
+        import sys, threading
+        done = threading.Event()
+
+        def child(parent):
+            sender, receiver = Sender(parent), Receiver(parent)
+            for value in receiver:
+                sender.send(value).block()
+            print("well", flush=True)
+
+        def speak(sender):
+            number = 0
+            while not done.is_set():
+                sender.send((number, bytes([number % 256]) * (number % 50 * 4000))).block()
+                number += 1
+            sender.close()
+
+        def wait():
+            sys.stdin.readline()
+            done.set()
+
+        def main():
+            init(Resources(mem="600 MiB", cpu=0.1))
+            echo = spawn(child, resources=Resources(mem="900 MiB", cpu=0.1)).block()
+            threading.Thread(target=wait).start()
+            sender, receiver = Sender(echo), Receiver(echo)
+            threading.Thread(target=speak, args=(sender,)).start()
+            print("all up", flush=True)
+            number = 0
+            for got, data in receiver:
+                assert got == number and data == bytes([number % 256]) * (number % 50 * 4000)
+                number += 1
+            print(number)
+
+        main()
+        """,
+    )
+    with cluster.start(path, stdin=True) as running:
+        all_up(running)
+        for proxy in proxies:
+            proxy.delay, proxy.rate = 0.01, 20e6
+        for turn in range(8):
+            running.for_a_while(0.25)
+            for proxy in proxies:
+                proxy.reset() if turn % 2 else proxy.cut()
+        for proxy in proxies:
+            proxy.delay, proxy.rate = 0.0, None
+        running.for_a_while(0.5)
+        running.say(b"done\n")
+        assert running.wait() == 0, running.err
+    (_, count) = running.tree.out.split(b"\n", 1)
+    assert int(count) > 20
+    assert running.tree.children[0].out == b"well\n"
+    used = [proxy for proxy in proxies if proxy.accepted > 4]
+    assert proxies[0] in used, "the session of master and node was made anew"
+    assert len(used) >= 2, "and the link of the processes"

@@ -267,6 +267,19 @@ class Cluster:
                 if process.poll() is None:
                     process.send_signal(signal.SIGKILL)
 
+    def do(
+        self, number: int, words: list[str], environ: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python on a host, to its end."""
+        return subprocess.run(
+            self.at(number, [sys.executable, *words]),
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+
     def service(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of a service that ends by itself."""
         words = ["-m", "constellation", command, *self.key_options, *arguments]
