@@ -4,6 +4,7 @@ import pytest
 from scheduling import Cluster, amount, of, topics
 
 from constellation_daemons.master.events import (
+    AskerGone,
     Exited,
     NodeJoined,
     NodeLeaving,
@@ -210,6 +211,26 @@ def test_a_lost_node_that_comes_back_ends_what_was_told_to_be_lost(cluster: Clus
     assert cluster.node("n").state == "lost"
     assert cluster.join("n", 10)[0] == Admit("n", 1)
     assert cluster.node("n").processes == 0
+
+
+def test_who_is_gone_was_told_nothing(cluster: Cluster) -> None:
+    """It may be the master that was cut off: then the program goes on."""
+    lost = cluster.run(4)
+    cluster.lose("n")
+    cluster.say(AskerGone("a"))
+    told = cluster.join("n", 10, reports=[report(lost.number)])
+    assert of(Fence, told) == []
+    assert cluster.node("n").processes == 1
+    # It comes back, and says what it believes.
+    assert cluster.say(Told("p", "n", 1)) == [Fence("n", 1, ("p",))]
+
+
+def test_who_was_gone_before_the_node_was_told_nothing_either(cluster: Cluster) -> None:
+    lost = cluster.run(4)
+    cluster.say(AskerGone("a"))
+    cluster.lose("n")
+    assert of(Fence, cluster.join("n", 10, reports=[report(lost.number)])) == []
+    assert cluster.node("n").processes == 1
 
 
 def test_what_was_not_started_is_not_fenced_but_withdrawn(cluster: Cluster) -> None:
