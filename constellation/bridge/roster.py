@@ -121,7 +121,7 @@ class _Member:
     owed: int = 0  # bytes of output that its monitor was not given room for again
     dead: bool = False
     killed: bool = False  # by the command for a signal that came to it, or with its host
-    cause: str | None = None  # why, then
+    cause: str | None = None  # why, by whomever
     unborn: bool = False  # it ended before it reached `init()`
     gone: bool = False  # nothing is left of it but the spawner's word, which is awaited
 
@@ -205,6 +205,12 @@ class Roster:
         if member is not None and member.pid is not None and not member.dead:
             member.killed, member.cause = True, cause
             self._direct(member, End())
+
+    def blame(self, number: int, cause: str) -> None:
+        """A process is being killed by others than the command, for this cause."""
+        member = self._members.get(number)
+        if member is not None and not member.dead:
+            member.cause = member.cause or cause
 
     def shut(self, fd: int) -> None:
         """Nobody reads what processes write to their descriptor `fd` any more."""
@@ -290,8 +296,8 @@ class Roster:
             case Eof(fd):
                 if not member.unwanted:
                     self._do(self._tree.eof(pid, fd))
-            case Died(status, max_rss):
-                self._bury(member, pid, ExitStatus.from_wait(status, max_rss))
+            case Died(status, max_rss, cause):
+                self._bury(member, pid, ExitStatus.from_wait(status, max_rss, cause))
             case Held():
                 if not member.unwanted:
                     self._do(self._tree.drained(pid))
@@ -321,8 +327,10 @@ class Roster:
         """A process is dead."""
         self._die(member)
         self._refuse(member, "SpawnError", f"the new process ended before it could run: {status}")
-        member.killed = member.killed and status.signal == "SIGKILL"
-        if member.killed:
+        # Where its host had killed it before, that is what it has died of.
+        shot = status.signal == "SIGKILL" and status.cause is None
+        member.killed = member.killed and shot
+        if shot and member.cause is not None:
             status = dataclasses.replace(status, cause=member.cause)
         elif member.unborn and status.success:
             # Without an error, and all the same it has not done what it was to do.

@@ -78,6 +78,7 @@ _GOODBYE = 1.0  # seconds that the bridge has to hear the last
 _GRANT_AT = OUTPUT_WINDOW // 8
 _KILLED_LIMIT = 15.0
 """Seconds that a program which is killed may take, until the command leaves without it."""
+_PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
 _IGNORED = (signal.SIGTTIN, signal.SIGTTOU)  # the terminal is asked whether it is ours, each time
 _SOMEWHERE = "tcp://cluster:1"  # where a process is does not matter to who shows it
 
@@ -135,7 +136,7 @@ class Client:
                 Look.of_descriptors(os.environ), stalled=lambda: not self._printer.room
             )
         )
-        for number in (*ENDING, signal.SIGTSTP):
+        for number in (*ENDING, *_PASSED_ON, signal.SIGTSTP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signals.caught)
         for number in _IGNORED:
@@ -222,8 +223,10 @@ class Client:
                 self._code = _DENIED
             case Transfer(data):
                 self._send_files(data)
-            case Note(text):
+            case Note(text) if not self._json:  # which tells of processes only
                 self._complain(text)
+            case Note():
+                pass
             case Spawn() | Print() | Eof() | Exit():
                 self._show(message)
             case Taken(size, closed):
@@ -337,6 +340,8 @@ class Client:
                 self._suspend()
             elif number in ENDING:
                 self._act(self._interruption.signal(number, time.monotonic()), number)
+            elif number in _PASSED_ON:
+                self._say(Interrupt(signal.Signals(number).name))
 
     def _act(self, action: Action, number: int = 0) -> None:
         if action is Action.FORWARD:

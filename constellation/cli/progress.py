@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TransferSpeedColumn,
-)
+from typing import TYPE_CHECKING
 
 from constellation.program.transfer import Progress as Amount
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 __all__ = ["TransferBar"]
 
@@ -30,7 +25,7 @@ class TransferBar:
         self._enabled = enabled
         self._began: float | None = None
         self._bar: Progress | None = None
-        self._task = TaskID(0)
+        self._task: TaskID | None = None
 
     def show(self, amount: Amount, now: float) -> None:
         """So much has been sent by now."""
@@ -40,17 +35,10 @@ class TransferBar:
             self.close()
         elif self._began is None:
             self._began = now
-        elif self._bar is not None:
+        elif self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=amount.done)
         elif now >= self._began + _AFTER:
-            self._bar = Progress(
-                TextColumn("sending the program"),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
+            self._bar = _bar()
             self._task = self._bar.add_task("", total=amount.total, completed=amount.done)
             self._bar.start()
 
@@ -60,3 +48,24 @@ class TransferBar:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _bar() -> Progress:
+    # Imported now: it takes longer than most deployments need for their files.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("sending the program"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

@@ -221,10 +221,12 @@ class Died(Message, frozen=True):
     Attributes:
         status: The status as ``waitpid`` gives it.
         max_rss: Its largest resident set in bytes, which includes the image it was forked from.
+        cause: That of the ``End`` that has killed it; None: something else has ended it.
     """
 
     status: int
     max_rss: int
+    cause: str | None = None
 
 
 class Held(Message, frozen=True):
@@ -262,7 +264,13 @@ class Signal(Message, frozen=True):
 
 
 class End(Message, frozen=True):
-    """Kill the process and every descendant, report what is left to report, and exit."""
+    """Kill the process and every descendant, report what is left to report, and exit.
+
+    Attributes:
+        cause: Why. It comes back in ``Died`` if this is what the process died of.
+    """
+
+    cause: str | None = None
 
 
 ToMonitor: TypeAlias = Room | Shut | Signal | End

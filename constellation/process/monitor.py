@@ -47,6 +47,7 @@ from constellation.control.stream import ControlError, MessageStream
 from constellation.process import descriptors, signals, system
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
+from constellation.process.sigkill import OwnKill
 from constellation.process.signals import Wakeup
 
 if TYPE_CHECKING:
@@ -206,6 +207,8 @@ class _Monitor:
         self._read_since_death = 0
         self._read_to_be_sure = _DEFAULT_PIPE_SIZE
         self._killing_until: float | None = None
+        self._cause: str | None = None  # why it is killed
+        self._own_kill: OwnKill | None = None  # whether it has died of that
         self._poll = select.poll()
         for descriptor in (stream.fileno(), self._lifeline, wakeup.fileno()):
             self._poll.register(descriptor, select.POLLIN)
@@ -349,8 +352,8 @@ class _Monitor:
                         self._close_pipe(descriptor)
             case Signal(number):
                 self._signal(number)
-            case End():
-                self._end()
+            case End(cause):
+                self._end(cause)
 
     def _tell(self, message: FromMonitor) -> None:
         if self._connected:
@@ -418,7 +421,7 @@ class _Monitor:
         """Take the statuses of the dead: the process itself, or a descendant that we adopted."""
         while not self._childless:
             try:
-                reaped = system.reap(self._kill_group)
+                reaped = system.reap(self._before_reaping)
             except ChildProcessError:
                 self._childless = True
                 return
@@ -431,11 +434,17 @@ class _Monitor:
                 self._look_into_nursery()
                 if self._nursery is not None:
                     self._lose_unborn(self._nursery, status)
-                self._tell(Died(status, system.max_rss_bytes(usage)))
+                killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+                cause = self._cause if killed else None
+                self._tell(Died(status, system.max_rss_bytes(usage), cause))
 
-    def _kill_group(self, dying: int) -> None:
-        """What dies is about to be reaped: its group goes before its number can be another's."""
-        if self._killing_until is not None and dying == self._child:
+    def _before_reaping(self, dying: int) -> None:
+        """What dies is about to be reaped, after which its number may be another's."""
+        if dying != self._child:
+            return
+        if self._own_kill is None or not self._own_kill.was_it():
+            self._cause = None
+        if self._killing_until is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._child, signal.SIGKILL)
 
@@ -445,9 +454,12 @@ class _Monitor:
             return _DEFAULT_PIPE_SIZE
         return sum(fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) for pipe in self._pipes)
 
-    def _end(self) -> None:
+    def _end(self, cause: str | None = None) -> None:
         if self._killing_until is None:
             self._killing_until = time.monotonic() + KILL_LIMIT
+            if cause is not None and self._died_at is None:
+                self._cause = cause
+                self._own_kill = OwnKill(self._child)
             self._kill()
 
     def _kill(self) -> None:

@@ -21,6 +21,9 @@ _PR_SET_NAME = 15
 _PR_GET_NAME = 16
 _PR_SET_CHILD_SUBREAPER = 36
 
+_TGKILL = {"x86_64": 234, "aarch64": 131}
+"""The number of the system call, for C libraries without a function for it."""
+
 #: More descriptors than this no process of ours can use, and programs that close all that they may
 #: have, one by one, would take long where the limit says a milliard.
 _DESCRIPTORS_ENOUGH = 1 << 20
@@ -105,6 +108,22 @@ def fork_program() -> int:
         return os.fork()
     finally:
         intent.preserve_fd = before
+
+
+def kill_thread(process: int, thread: int, number: int) -> bool:
+    """Send a signal to one thread of a process: Linux only.
+
+    Returns:
+        Whether it was sent: there is such a thread, and the system can do that.
+    """
+    call = getattr(_libc, "tgkill", None)
+    if call is not None:
+        return not call(process, thread, number)
+    syscall = _TGKILL.get(os.uname().machine)
+    if syscall is None:
+        return False
+    arguments = map(ctypes.c_long, (syscall, process, thread, number))
+    return not _libc.syscall(*arguments)
 
 
 def flush_c_streams() -> None:

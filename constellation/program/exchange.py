@@ -96,17 +96,23 @@ class Fetching:
     Args:
         manifest: The program.
         store: Where what is missing of it goes.
+        after: The number of the last request to the same sender, if there was one before this.
     """
 
-    def __init__(self, manifest: Manifest, store: Store) -> None:
+    def __init__(self, manifest: Manifest, store: Store, *, after: int = 0) -> None:
         self._store = store
-        self._receiver = BlobReceiver(store.missing(manifest))
+        self._receiver = BlobReceiver(store.missing(manifest), after=after)
         self._writer: Writer | None = None  # of the blob that is coming
 
     @property
     def done(self) -> bool:
         """Whether nothing is missing any more."""
         return self._receiver.done
+
+    @property
+    def requests(self) -> int:
+        """The number of the last request."""
+        return self._receiver.requests
 
     @property
     def progress(self) -> Progress:

@@ -56,15 +56,17 @@ class BlobReceiver:
     Args:
         missing: A file for each of them, in the order in which they are wanted.
         window: How far the sender may be ahead, which both have to agree on.
+        after: The number of the last request that this sender has had, of another receiver: it
+            takes no notice of the same number again.
     """
 
-    def __init__(self, missing: Iterable[File], *, window: int = WINDOW) -> None:
+    def __init__(self, missing: Iterable[File], *, window: int = WINDOW, after: int = 0) -> None:
         self._lacking = {file.sha256: file for file in missing}  # not kept yet
         self._checked: set[bytes] = set()  # complete, and neither kept nor spoiled yet
         self._spoiled: dict[bytes, int] = {}  # how often
         self._total = sum(file.size for file in self._lacking.values())
         self._window = window
-        self._transfer = 0
+        self._transfer = after
         self._wanted: list[File] = []  # what has yet to come in this transfer, the first one partly
         self._has = 0  # bytes of the first one
         self._received = 0  # bytes of the row, up to which nothing is missing
@@ -74,6 +76,11 @@ class BlobReceiver:
     def done(self) -> bool:
         """Whether all that was missing has been kept."""
         return not self._lacking
+
+    @property
+    def requests(self) -> int:
+        """The number of the last request."""
+        return self._transfer
 
     @property
     def progress(self) -> Progress:

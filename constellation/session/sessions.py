@@ -26,6 +26,10 @@ same peer begins another.
 A peer that says BYE has closed its end: the session is ended, and told as closed, when everything
 it sent has been given over.
 
+Nor does an end that opened a session wait for a connection over which nothing comes: while the peer
+is silent it makes another one every now and then. After a cable was cut and mended the old one
+would go on only when TCP tries again, which it does ever more seldom, and often after the timeout.
+
 A connection whose other end is closed tells more than silence: who still lives connects again at
 once. So who has not done that in :data:`CUT` seconds is lost as well. And who answers there as
 somebody else has been started anew, and knows nothing of the session.
@@ -61,6 +65,8 @@ CONNECT_TIMEOUT = 10.0
 """Seconds that a peer has to answer first."""
 CUT = 2.0
 """Seconds that a peer may be without a connection, once that was closed at its end."""
+ANEW = 2 * BEAT
+"""Seconds of silence after which the connection is made anew."""
 _LOOK = BEAT / 4  # seconds after which all sessions are looked at, at the latest
 _REMEMBERED = 10_000
 _WINDOW = 1 << 40
@@ -116,6 +122,7 @@ class Session:
         self._left = False
         self._peer: bytes | None = None  # who is there, as it has said itself
         self._cut_at: float | None = None  # since when there is no connection
+        self._dialled_at = 0.0
         self._heard_at = self._sent_at = monotonic()
 
     def send(self, message: Buffer) -> None:
@@ -182,6 +189,7 @@ class Sessions:
         loop.watch(router.fd, router.readable, self._ready)
         if router.gate is not None:
             loop.watch(router.gate.fileno(), self._serve_gate, lambda: None)
+        self._watch_monitor()
         self._timer = loop.after(_LOOK, self._look)
 
     def dial(self, endpoint: str) -> Session:
@@ -315,8 +323,9 @@ class Sessions:
         if session._peer not in (None, key):
             self._end(session, f"{session.name} has been started anew")
             return
-        if session._peer is not None:
-            self._beat(session, monotonic())  # it has connected again, and waits for a word
+        if session._peer is not None and not session._endpoint:
+            # It has connected again: what was sent over the old connection may be lost.
+            session._link.route_up(monotonic())
         session._peer = key
         if not session._told:
             session._told = True
@@ -325,13 +334,22 @@ class Sessions:
     # -- what goes
 
     def _dial(self, session: Session) -> None:
+        session._dialled_at = monotonic()
         session._route = self._router.dial(session.key, session._endpoint)
         session._routes.add(session._route)
         session._link.route_up(monotonic())
-        if not self._watches_monitor:
+        self._watch_monitor()
+
+    def _watch_monitor(self) -> None:
+        fd = self._router.monitor_fd
+        if fd >= 0 and not self._watches_monitor:
             self._watches_monitor = True
-            fd = self._router.monitor_fd
             self._loop.watch(fd, self._monitor_pending, lambda: None)
+
+    def _dial_anew(self, session: Session) -> None:
+        self._router.hang_up(session._endpoint)
+        session._routes.clear()
+        self._dial(session)
 
     def _transmit(self, session: Session) -> None:
         link = session._link
@@ -365,7 +383,7 @@ class Sessions:
 
     def _monitor_pending(self) -> bool:
         # What is sent here may take the edge of the router's descriptor: that is asked once more.
-        return self._read_monitor()
+        return self._read_monitor() or self._router.told()
 
     def _read_monitor(self) -> bool:
         ended = list(self._router.disconnected())
@@ -391,6 +409,8 @@ class Sessions:
         if now - self._timer.when > BEAT:
             self.awoke()  # held up, and what has come meanwhile is yet to be read
         self._timer = self._loop.at(now + _LOOK, self._look)
+        if self._router.doorkeeper is not None:
+            self._router.doorkeeper.tick(now)
         for session in self:
             self._look_after(session, now)
 
@@ -404,6 +424,8 @@ class Sessions:
             )
             self._end(session, quiet if session._known else never)
             return
+        if self._stalled(session, now):
+            self._dial_anew(session)
         if session._cut_at is not None and now - session._cut_at >= CUT:
             self._end(session, f"{session.name} has closed the connection, and made no other")
             return
@@ -416,6 +438,14 @@ class Sessions:
         if now - session._sent_at >= BEAT:
             self._beat(session, now)
         self._transmit(session)
+
+    def _stalled(self, session: Session, now: float) -> bool:
+        """Whether the connection is to be made anew."""
+        if not session._endpoint or not session._known or session.patient:
+            return False
+        silent = now - session._heard_at
+        # Less and less often: a peer that is stopped finds all of them when it goes on.
+        return silent >= ANEW and now - session._dialled_at >= max(BEAT / 2, silent / 8)
 
     # -- the beginning and the end
 

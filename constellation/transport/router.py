@@ -14,7 +14,9 @@ import contextlib
 import itertools
 import logging
 import socket
+import struct
 from collections.abc import Iterator, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -23,6 +25,7 @@ from zmq.backend import zmq_poll
 from constellation.wire.codec import PLAIN
 
 if TYPE_CHECKING:
+    from constellation.transport.doorkeeper import Doorkeeper
     from constellation.transport.network import Gate, Network, Security
     from constellation.wire.frames import Buffer
 
@@ -38,12 +41,33 @@ _SNDMORE = int(zmq.SNDMORE)
 _FIRST = _SNDMORE | _NOBLOCK
 _EVENTS = int(zmq.EVENTS)
 _RCVMORE = int(zmq.RCVMORE)
+_DISCONNECTED = int(zmq.EVENT_DISCONNECTED)
+_MOST_EVENTS = 256
+_event = struct.Struct("=HI")  # the number of an event, and its value
 
 # How long what was handed to libzmq may take to leave when an endpoint or the socket is closed,
 # milliseconds. Delivery does not depend on it: all but the last BYE was received by then.
 _LINGER_MS = 200
 
 _TCP = "tcp://"
+_IPC = "ipc://"
+
+_TCP_OPTIONS = {
+    # What is sent to a machine that is cut off is lost; another attempt costs nothing.
+    int(zmq.CONNECT_TIMEOUT): 2_000,
+    # A connection over which nothing comes through any more is closed, and made anew by libzmq:
+    # without this it is kept for a quarter of an hour, and for ever where nothing is sent.
+    int(zmq.TCP_MAXRT): 30_000,
+    int(zmq.TCP_KEEPALIVE): 1,
+    int(zmq.TCP_KEEPALIVE_IDLE): 15,
+    int(zmq.TCP_KEEPALIVE_INTVL): 5,
+    int(zmq.TCP_KEEPALIVE_CNT): 3,
+}
+"""Milliseconds, milliseconds, yes, seconds, seconds, times."""
+
+_MAX_MESSAGE = 1 << 20
+"""Bytes of the largest part that is taken over TCP, where strangers may be at the other end: libzmq
+makes room for what they say will come. Links send fragments of a quarter of it."""
 
 _COPY_BELOW = 4096
 """Bytes of a part that is copied out of the message it came in."""
@@ -71,6 +95,7 @@ class Router:
         listener: A bound and listening socket, taken over; None: the router does not listen.
         network: How it is reached where there are several machines; None: there is one.
         security: How connections over TCP are secured; None: there are none, or they are not.
+        doorkeeper: Logs who connects and is no peer; None: nobody does.
     """
 
     def __init__(
@@ -81,10 +106,12 @@ class Router:
         *,
         network: Network | None = None,
         security: Security | None = None,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._network = network
         self._security = security
+        self.doorkeeper = doorkeeper
         self._context = zmq.Context(io_threads=1)
         self._context.set(_MAX_SOCKETS, 64)
         # Not by the context, which does more than make it: each process makes one as it starts.
@@ -99,8 +126,18 @@ class Router:
         # close over ipc (libzmq issue 4660), and a full route would need a retry.
         router.setsockopt(zmq.SNDHWM, 0)
         router.setsockopt(zmq.RCVHWM, 0)
+        self._only_near = endpoint.startswith(_IPC)
+        if not self._only_near:
+            for option, value in _TCP_OPTIONS.items():
+                router.setsockopt(option, value)
         # Before anything listens: what comes before it would be admitted.
         self.gate: Gate | None = None if security is None else security.gate(self._context)
+        # Says which of the dialled routes ended, and that all that came over them was read before.
+        # Made with the first of them, since most processes never dial, or for the doorkeeper.
+        self._monitor: zmq.Socket[bytes] | None = None
+        self.monitor_fd = -1
+        if doorkeeper is not None:
+            self._watch(doorkeeper.events)
         if listener is not None:
             self._bind(endpoint, listener)
         if network is not None:
@@ -109,10 +146,6 @@ class Router:
         self._reached: dict[str, str] = {}  # endpoint -> where it was reached, if that differs
         self._counter = itertools.count(1)
         self.fd = int(router.getsockopt(zmq.FD))
-        # Says which of the dialled routes ended, and that all that came over them was read before.
-        # Made with the first of them: most processes never dial.
-        self._monitor: zmq.Socket[bytes] | None = None
-        self.monitor_fd = -1
         # A signal handler may raise between the parts of a message; then that one is ended before
         # the next, and the protocol mends the loss.
         self._left = 0  # parts, at most, of a message that is being sent
@@ -129,6 +162,7 @@ class Router:
 
     def _bind(self, endpoint: str, listener: socket.SocketType) -> None:
         router, security = self._socket, self._security
+        self._limit(endpoint)
         if endpoint.startswith(_TCP):
             router.setsockopt(zmq.IPV6, 1)
             if security is not None:
@@ -139,14 +173,23 @@ class Router:
         super(zmq.Socket, router).bind(endpoint)
         router.setsockopt(zmq.USE_FD, -1)
 
+    def _limit(self, endpoint: str) -> None:
+        """Set how large a part may be at the next endpoint."""
+        if not self._only_near:
+            most = _MAX_MESSAGE if endpoint.startswith(_TCP) else -1
+            self._socket.setsockopt(zmq.MAXMSGSIZE, most)
+
+    def _watch(self, events: int) -> None:
+        self._monitor = self._socket.get_monitor_socket(events)
+        self._monitor.setsockopt(zmq.LINGER, 0)
+        self.monitor_fd = int(self._monitor.getsockopt(zmq.FD))
+        # Asked once: its descriptor shows only what comes after it was seen to be empty.
+        self._monitor.getsockopt(zmq.EVENTS)
+
     def dial(self, key: bytes, endpoint: str) -> bytes:
         """Open a route to a peer. Returns at once; what is sent leaves when it is connected."""
         if self._monitor is None:
-            self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-            self._monitor.setsockopt(zmq.LINGER, 0)
-            self.monitor_fd = int(self._monitor.getsockopt(zmq.FD))
-            # Asked once: its descriptor shows only what comes after it was seen to be empty.
-            self._monitor.getsockopt(zmq.EVENTS)
+            self._watch(_DISCONNECTED)
         route = b"O" + key + next(self._counter).to_bytes(6, "big")
         if self._network is not None:
             near = self._network.reach(self._endpoint, key, endpoint)
@@ -154,6 +197,7 @@ class Router:
                 self._reached[endpoint] = near
                 endpoint = near
         security = self._security
+        self._limit(endpoint)
         if endpoint.startswith(_TCP):
             self._socket.setsockopt(zmq.IPV6, 1)
             if security is not None:
@@ -257,20 +301,39 @@ class Router:
         self._receiving = False
 
     def disconnected(self) -> Iterator[bytes]:
-        """The routes opened by ``dial`` that ended since the last call."""
-        monitor = self._monitor
-        while monitor is not None and int(monitor.get(_EVENTS)) & _POLLIN:
-            # The event's number and value, which are known, and its endpoint.
-            _, endpoint = monitor.recv_multipart(_NOBLOCK)
+        """The routes opened by ``dial`` that ended since the last call.
+
+        At most so many that nobody has to wait for the end of a flood of strangers; :meth:`told`
+        says whether there is more.
+        """
+        for _ in range(_MOST_EVENTS):
+            if not self.told():
+                return
+            assert self._monitor is not None
+            number_and_value, endpoint = self._monitor.recv_multipart(_NOBLOCK)
+            number, value = _event.unpack(number_and_value)
             route = self._dialled.get(endpoint.decode(errors="replace"))
-            if route is not None:
+            if route is None and self.doorkeeper is not None:
+                self.doorkeeper.see(number, value, monotonic())
+            elif route is not None and number == _DISCONNECTED:
                 yield route
+
+    def told(self) -> bool:
+        """Whether there is something that :meth:`disconnected` has not seen."""
+        monitor = self._monitor
+        return monitor is not None and bool(int(monitor.get(_EVENTS)) & _POLLIN)
 
     def close(self) -> None:
         """Close the socket and the context; takes at most the linger time."""
         if self._monitor is not None:
+            # libzmq waits for room in the monitor, with a lock held that the next call needs, and
+            # for a monitor that was closed it waits without end. So first comes room.
+            while self.told():
+                self._monitor.recv_multipart(_NOBLOCK)
             self._socket.disable_monitor()
             self._monitor.close(0)
+        if self.doorkeeper is not None:
+            self.doorkeeper.close(monotonic())
         if self.gate is not None:
             self.gate.close()
         self._socket.close(_LINGER_MS)

@@ -6,13 +6,10 @@ the largest message each, and few lines in the log. None of their messages reach
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import resource
-import socket as sockets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import zmq
@@ -20,10 +17,10 @@ from zmq.utils.monitor import parse_monitor_message
 
 from constellation.address import Address, PortRange
 from constellation.security.keypair import Keypair
+from constellation.transport.doorkeeper import EVENTS, Doorkeeper
 from constellation.transport.security import HANDSHAKE_MS
 from constellation.transport.strangers import StrangerLog
 from constellation.transport.zap import Zap
-from constellation_daemons.arrivals import Arrivals
 from constellation_daemons.binding import bind
 
 __all__ = ["MAX_MESSAGE", "Entrance", "Listener"]
@@ -45,27 +42,8 @@ _KEEPALIVE: Final = {
 }
 """Seconds after which a machine that has vanished is noticed, and its connections are closed."""
 
-# Not that a connection could not be accepted, for want of descriptors: libzmq tries without end,
-# and tells of it each time. It waits where its telling is not taken at once, and with it all peers.
-_EVENTS: Final = (
-    zmq.EVENT_ACCEPTED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_DISCONNECTED
-)
-
 _BATCH: Final = 256
 """How many events of one listener are taken in one go."""
-
-_LAST_DESCRIPTORS: Final = 32
-"""How many descriptors are left at most when it is told that they are few."""
-
-_TOLD_AGAIN: Final = 60.0
-"""Seconds after which it is told again."""
-
-_NOT_SECURE: Final = "it did not speak CURVE as a peer does"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +70,7 @@ class _Watch:
 
     listener: zmq.Socket[bytes]
     monitor: zmq.Socket[bytes]
-    arrivals: Arrivals = field(default_factory=lambda: Arrivals(HANDSHAKE_MS / 1000 + 1))
+    doorkeeper: Doorkeeper
 
 
 class Entrance:
@@ -121,7 +99,6 @@ class Entrance:
         self._keypair = keypair
         self._tell = tell if tell is not None else logger.warning
         self._strangers = StrangerLog()
-        self._few_told_at: float | None = None
         self._more = False  # events that a batch had no room for
         self._watches: list[_Watch] = []
         self.zap: Zap | None = None
@@ -156,7 +133,9 @@ class Entrance:
         made.setsockopt(zmq.BACKLOG, _BACKLOG)
         for option, value in _KEEPALIVE.items():
             made.setsockopt(option, value)
-        watch = _Watch(made, made.get_monitor_socket(_EVENTS))
+        watch = _Watch(
+            made, made.get_monitor_socket(EVENTS), Doorkeeper(self._tell, self._strangers)
+        )
         self._watches.append(watch)
         try:
             addresses = bind(made, address, keypair=self._keypair, zap=self.zap, ports=ports)
@@ -191,7 +170,7 @@ class Entrance:
                 if not int(watch.monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                     break
                 event = parse_monitor_message(watch.monitor.recv_multipart(zmq.NOBLOCK))
-                self._see(watch.arrivals, event["event"], event["value"], now)
+                watch.doorkeeper.see(event["event"], event["value"], now)
             else:
                 self._more = True  # for the next time, which the deadline says is now
         self._say(self._strangers.told(now))
@@ -209,36 +188,6 @@ class Entrance:
             self.zap.close()
         self._say(self._strangers.last(time.monotonic()))
 
-    def _see(self, arrivals: Arrivals, event: int, value: int, now: float) -> None:
-        match event:
-            case zmq.EVENT_ACCEPTED:
-                arrivals.accepted(value, _peer(value), now)
-                self._check_descriptors(value, now)
-            case zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                arrivals.succeeded(now)
-            case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-                arrivals.failed()
-            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                arrivals.failed(_NOT_SECURE)
-            case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                arrivals.failed("")  # the handler has told of it
-            case zmq.EVENT_DISCONNECTED:
-                stranger = arrivals.ended(value, now)
-                if stranger is not None:
-                    self._say(self._strangers.seen(stranger.address, stranger.why, now))
-
-    def _check_descriptors(self, latest: int, now: float) -> None:
-        """Say so where few descriptors are left: a connection beyond the last is not accepted."""
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if most == resource.RLIM_INFINITY or latest < most - _LAST_DESCRIPTORS:
-            return  # the system gives the lowest number that is free
-        if self._few_told_at is None or now >= self._few_told_at + _TOLD_AGAIN:
-            self._few_told_at = now
-            self._tell(
-                f"nearly all of the {most} files that this process may have open are: more "
-                "connections will have to wait; `ulimit -n` raises that"
-            )
-
     def _say(self, line: str | None) -> None:
         if line is not None:
             self._tell(line)
@@ -252,14 +201,3 @@ def _close(watch: _Watch, linger: float) -> None:
     watch.listener.disable_monitor()
     watch.monitor.close(0)
     watch.listener.close(int(linger * 1000))
-
-
-def _peer(fd: int) -> str:
-    """Where a connection of libzmq's comes from, if it is still there; "" otherwise."""
-    with contextlib.suppress(OSError):
-        connection = sockets.socket(fileno=fd)
-        try:
-            return str(connection.getpeername()[0])
-        finally:
-            connection.detach()  # it stays libzmq's
-    return ""

@@ -32,6 +32,7 @@ from typing import TypeAlias
 import msgspec
 
 from constellation.control.messages import Message
+from constellation_daemons.node_config import Enforce
 
 # -- bridge -> master -----------------------------------------------------------------------------
 
@@ -190,6 +191,8 @@ class Attach(Message, frozen=True):
         advertised: The host by which others reach you.
         bridge: Where you run a bridge; None: nowhere.
         timeout: Seconds of silence after which somebody is lost.
+        enforce: What becomes of a process that takes more memory than it was given: ``pressure``,
+            ``strict`` or ``off``.
     """
 
     master: str
@@ -200,6 +203,7 @@ class Attach(Message, frozen=True):
     advertised: str
     bridge: str | None
     timeout: float
+    enforce: Enforce
 
 
 class Admitted(Message, frozen=True):

@@ -19,6 +19,7 @@ from constellation.session.loop import Loop
 from constellation.session.pair import pair
 from constellation.session.sessions import Owner, Session, Sessions
 from constellation.transport.curve import Curve
+from constellation.transport.doorkeeper import Doorkeeper
 from constellation.transport.router import Router
 from constellation_daemons import messages
 from constellation_daemons.listening import listen_at
@@ -119,7 +120,9 @@ class _Process:
         key = os.urandom(16)
         listener = listen_at(address)
         endpoint = address.resolve()[0].endpoint
-        return key, Router(key, endpoint, listener, security=self._security)
+        return key, Router(
+            key, endpoint, listener, security=self._security, doorkeeper=Doorkeeper()
+        )
 
     def feed(self, router: Router, address: Address) -> Feed:
         return Feed(router.context, address.with_port(0), self._security)

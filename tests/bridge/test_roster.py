@@ -37,6 +37,7 @@ from constellation.control.messages import (
     Watch,
 )
 from constellation.exit_status import ExitStatus
+from constellation.pid import Pid
 from constellation.resources import Resources
 
 NEEDS = Resources(mem="10 MiB", cpu=0.5)
@@ -247,6 +248,28 @@ def test_a_crippled_host_says_why_its_processes_died(show: Show) -> None:
     assert show.events[-1].status.cause == "zygote killed"  # type: ignore[union-attr]
     show.end(initial, 0)
     assert show.events[-1].status == ExitStatus(code=0)  # type: ignore[union-attr]
+
+
+def test_why_its_host_has_killed_it_is_told_to_watchers_and_shown(show: Show) -> None:
+    initial = show.begin()
+    child = show.spawn(initial, 1)
+    show.roster.placed(child, show.host)
+    show.made(child)
+    show.hear(Said(child, Ready()))
+    show.hear(Said(initial, Accept(1)))
+    show.hear(Said(initial, Watch(show.host.keys[child])))
+    show.roster.kill("ended by SIGINT")  # which comes too late for this one
+    show.hear(Told(child, Died(9, 1 << 30, "memory limit")))
+    last = show.host.told[initial][-1]
+    assert isinstance(last, Exited)
+    assert last.status is not None
+    assert last.status.cause == "memory limit"
+    pid = Pid(show.host.keys[child], f"tcp://10.0.0.2:{child}")
+    assert not show.roster.was_killed(pid)
+    show.hear(Told(initial, Died(9, 1 << 30)))
+    show.hear(Told(initial, Eof(1)))
+    show.hear(Told(initial, Eof(2)))
+    assert show.events[-1].status.cause == "ended by SIGINT"  # type: ignore[union-attr]
 
 
 def test_output_is_given_room_as_it_is_taken(show: Show) -> None:

@@ -29,6 +29,8 @@ EXAMPLES = [
     messages.Output(1, bytes(range(256))),
     messages.Eof(2),
     messages.Died(9, 1 << 20),
+    messages.Died(9, 1 << 20, "memory limit"),
+    messages.End("memory limit"),
     messages.Held(),
     messages.Room(65536),
     messages.Shut(1),

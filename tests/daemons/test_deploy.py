@@ -10,6 +10,7 @@ import local_bridge
 import programs
 import pytest
 from local_bridge import LocalBridge
+from tcp_proxy import TcpProxy
 
 HELLO = """
 import sys
@@ -329,3 +330,66 @@ def test_a_bad_option_of_the_program_exits_with_its_code(
     done = bridge.run(path, "--levle", form="human")
     assert done.code == 2
     assert b"usage: program.py" in done.err
+
+
+# -- its files ------------------------------------------------------------------------------------
+
+
+def sent(bridge: LocalBridge, program: Path) -> int:
+    """Deploy, and give how many bytes that took between the client and the bridge."""
+    with TcpProxy(int(bridge.address.rpartition(":")[2])) as proxy:
+        behind = LocalBridge(bridge.options, bridge.process, proxy.port)
+        done = behind.run(program)
+        assert done.code == 0, done.out
+        return proxy.passed
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    for number in range(4):
+        (tmp_path / f"data{number}").write_bytes(os.urandom(200_000))
+    return programs.write(tmp_path, "from constellation import init\ninit()\n")
+
+
+def test_a_second_time_only_what_has_changed_is_sent(bridge: LocalBridge, large: Path) -> None:
+    assert sent(bridge, large) > 800_000
+    assert sent(bridge, large) < 100_000
+    (large.parent / "data2").write_bytes(os.urandom(200_000))
+    assert 200_000 < sent(bridge, large) < 300_000
+
+
+@pytest.mark.parametrize("store", ["bridge", "local"])
+def test_what_is_damaged_in_a_store_is_fetched_again(
+    bridge: LocalBridge, large: Path, store: str
+) -> None:
+    sent(bridge, large)
+    damaged = 0
+    for blob in (bridge.directory / f"store-{store}" / "blobs").glob("*/*"):
+        if blob.stat().st_size == 200_000:
+            blob.chmod(0o600)
+            blob.write_bytes(bytes(200_000))
+            damaged += 1
+    assert damaged >= 4
+    assert bridge.run(large).code == 0
+
+
+def test_what_a_program_leaves_in_its_directory_goes_with_it(
+    bridge: LocalBridge, tmp_path: Path
+) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        import os
+        from constellation import init
+        init()
+        os.makedirs("a/b")
+        open("a/b/c", "w").close()
+        os.chmod("a/b", 0)
+        os.chmod("program.py", 0)
+        print(os.getcwd())
+        """,
+    )
+    done = bridge.run(path)
+    assert done.code == 0
+    bridge.settle()
+    assert not os.path.exists(done.tree.out.decode().strip())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from constellation.control.messages import Died, End, Eof, Held, Output, Room, Shut, Signal
@@ -277,3 +278,29 @@ def test_a_stopped_monitor_delays_and_loses_nothing(stage: MakeStage) -> None:
     show.run_until(lambda: not process.monitor_open)
     assert process.output(1) == b"x" * 1000 + b"\n"
     assert process.status == ExitStatus(code=0)
+
+
+def test_why_it_was_killed_is_told_with_its_death(stage: MakeStage) -> None:
+    show = stage(lambda identity: time.sleep(600))
+    process = show.start()
+    show.run_until(lambda: process.os_pid is not None)
+    process.launched.monitor.post(End("because"))
+    show.run_until(lambda: not process.monitor_open)
+    assert process.status == ExitStatus(signal="SIGKILL")
+    assert process.died is not None
+    assert process.died.cause == "because"
+
+
+def test_who_was_killed_by_another_has_not_died_of_us(stage: MakeStage) -> None:
+    show = stage(lambda identity: time.sleep(600))
+    process = show.start()
+    show.run_until(lambda: process.os_pid is not None)
+    monitor = psutil.Process(process.os_pid).ppid()
+    os.kill(monitor, signal.SIGSTOP)
+    os.kill(process.os_pid, signal.SIGKILL)
+    process.launched.monitor.post(End("because"))
+    os.kill(monitor, signal.SIGCONT)
+    show.run_until(lambda: not process.monitor_open)
+    assert process.status == ExitStatus(signal="SIGKILL")
+    assert process.died is not None
+    assert process.died.cause is None

@@ -54,6 +54,8 @@ class Cluster:
     separate: bool = False  # the master is no node
     bridge_of: int = 1  # the node that runs the bridge
     bridge_host: int = 1  # where that listens
+    enforce: str = "pressure"
+    modules: tuple[Path, ...] = ()  # where services find modules before anything else
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     # -- where things are
@@ -96,7 +98,7 @@ class Cluster:
 
     def environment_at(self, _number: int) -> dict[str, str]:
         """The environment of what runs on a host."""
-        path = os.pathsep.join(map(str, (programs.ROOT, programs.ROOT / "daemons")))
+        path = os.pathsep.join(map(str, (*self.modules, programs.ROOT, programs.ROOT / "daemons")))
         return programs.environment(
             PYTHONPATH=path,
             XDG_CACHE_HOME=str(self.directory / "cache"),
@@ -137,6 +139,7 @@ class Cluster:
     def table(self, number: int, size: Size) -> list[str]:
         """What nodes.toml says of a node."""
         lines = [f'fabric_addr = "{self.node(number)}"', f'mem = "{size.mem}"', f"cpu = {size.cpu}"]
+        lines.append(f'enforce = "{self.enforce}"')
         return [*lines, f'bridge_bind = "{self.bridge}"'] if number == self.bridge_of else lines
 
     def start_master(self) -> None:
@@ -253,9 +256,10 @@ class Cluster:
         )
 
     @contextmanager
-    def start(self, *arguments: str | Path) -> Iterator[programs.Running]:
+    def start(self, *arguments: str | Path, stdin: bool = False) -> Iterator[programs.Running]:
         """Start a deployment, whose client is killed at the end if it still runs."""
-        process = self.popen(*arguments, stdin=subprocess.DEVNULL)
+        given = subprocess.PIPE if stdin else subprocess.DEVNULL
+        process = self.popen(*arguments, stdin=given)
         with process:
             try:
                 yield programs.Running(process)
@@ -263,12 +267,25 @@ class Cluster:
                 if process.poll() is None:
                     process.send_signal(signal.SIGKILL)
 
+    def do(
+        self, number: int, words: list[str], environ: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python on a host, to its end."""
+        return subprocess.run(
+            self.at(number, [sys.executable, *words]),
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+
     def service(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of a service that ends by itself."""
-        words = ["-m", "constellation", command, "--key-file", self.key_file, *arguments]
+        words = ["-m", "constellation", command, *self.key_options, *arguments]
         return subprocess.run(
-            [sys.executable, *words],
-            env=self.environment,
+            self.at(1, [sys.executable, *words]),
+            env=self.environment_at(1),
             capture_output=True,
             text=True,
             timeout=LIMIT,
@@ -310,10 +327,14 @@ def cluster(
     separate: bool = False,
     bridge_of: int = 1,
     bridge_host: int | None = None,
+    enforce: str = "pressure",
+    modules: tuple[Path, ...] = (),
 ) -> Iterator[Cluster]:
     """Start a cluster, and end it, which leaves nothing."""
     host = bridge_of if bridge_host is None else bridge_host
-    made = Cluster(directory, sizes, new_prefix(), timeout, separate, bridge_of, host)
+    made = Cluster(
+        directory, sizes, new_prefix(), timeout, separate, bridge_of, host, enforce, modules
+    )
     with running(made):
         yield made
 

@@ -1,4 +1,4 @@
-"""Three machines and the cables between them, as network namespaces, and clusters on them.
+"""Machines and the cables between them, as network namespaces, and clusters on them.
 
 Each machine is a namespace with one end of a cable, whose other end is in the namespace of a
 switch. So the network of the machine that runs the tests has no part in it. All names have the
@@ -135,10 +135,11 @@ def _enter(namespace: int) -> None:
 
 
 @contextmanager
-def network(*, version: int | None = None) -> Iterator[list[Host]]:
-    """Make three machines, and remove them.
+def network(count: int = 3, *, version: int | None = None) -> Iterator[list[Host]]:
+    """Make machines, and remove them.
 
     Args:
+        count: How many.
         version: The only version of IP that there is; None: both.
     """
     global _networks
@@ -146,7 +147,10 @@ def network(*, version: int | None = None) -> Iterator[list[Host]]:
     sweep()
     prefix = f"cst-{os.getpid()}-n{_networks}"
     switch = f"{prefix}switch"
-    hosts = [Host(f"{prefix}host{n}", n, f"10.77.0.{n}", f"fd77::{n}", switch) for n in (1, 2, 3)]
+    hosts = [
+        Host(f"{prefix}host{n}", n, f"10.77.0.{n}", f"fd77::{n}", switch)
+        for n in range(1, count + 1)
+    ]
     try:
         _make(switch)
         ip("-n", switch, "link", "add", "bridge", "type", "bridge")

@@ -8,6 +8,7 @@ that nothing of it is left.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -36,7 +37,7 @@ from constellation.security.key_file import make_key_file, read_key_file
 from constellation.session.loop import Loop
 from constellation.transport.curve import Curve
 from constellation.transport.router import Router
-from constellation_daemons.agent.messages import Setup, to_node
+from constellation_daemons.agent.messages import Kill, Running, Setup, to_node
 from constellation_daemons.bridge.service import Bridge
 
 logger = logging.getLogger("local bridge")
@@ -59,6 +60,7 @@ class Options:
         secured: Whether there is a key.
         version: The version of Python that the bridge says it has.
         refuses: The processes after so many are refused.
+        kills: The process of each program that its node kills, a second after it has started.
     """
 
     directory: str
@@ -68,6 +70,7 @@ class Options:
     secured: bool = True
     version: str | None = None
     refuses: int | None = None
+    kills: int | None = None
 
     @property
     def trees(self) -> str:
@@ -89,7 +92,7 @@ class Nodes:
 
     def __init__(self, options: Options, loop: Loop, port: int) -> None:
         self.bridge: Bridge | None = None
-        self._options = options
+        self.options = options
         self._loop = loop
         self._port = port
         self._agents: dict[tuple[bytes, str], Agent] = {}
@@ -98,11 +101,11 @@ class Nodes:
     def ask(self, program: bytes, number: int, resources: Resources, *, wait: bool) -> None:
         assert self.bridge is not None
         deployment = self.bridge.deployments[program]
-        if self._options.refuses is not None and number > self._options.refuses:
+        if self.options.refuses is not None and number > self.options.refuses:
             text = f"no node has room for {resources}"
             self._loop.after(0, lambda: deployment.refused(number, "NoCapacity", text))
             return
-        node = self._options.nodes[(number - 1) % len(self._options.nodes)]
+        node = self.options.nodes[(number - 1) % len(self.options.nodes)]
         if (program, node) not in self._agents:
             self._agents[program, node] = Agent(self, self._loop, program, node)
         self.used.add((program, number))
@@ -116,7 +119,7 @@ class Nodes:
         self.used = {each for each in self.used if each[0] != program}
 
     def setup(self, program: bytes, node: str) -> Setup:
-        options = self._options
+        options = self.options
         keypair = read_key_file(options.key_file) if options.secured else None
         return Setup(
             program=program,
@@ -137,7 +140,7 @@ class Nodes:
     def ended(self, program: bytes, node: str) -> None:
         """An agent is dead: the node tidies up, and tells the bridge, by way of the master."""
         del self._agents[program, node]
-        tidy(self._options)
+        tidy(self.options)
 
     @property
     def empty(self) -> bool:
@@ -162,7 +165,11 @@ class Agent:
 
     def _ready(self, events: int) -> None:
         try:
-            self._stream.receive()
+            for message in self._stream.receive():
+                if isinstance(message, Running) and message.number == self._nodes.options.kills:
+                    assert programs.alive(message.os_pid)
+                    kill = Kill(message.number, "used 2 MiB of 1 MiB")
+                    self._loop.after(1.0, functools.partial(self._stream.post, kill))
         except EOFError:
             self._loop.selector.unregister(self._stream)
             self._stream.close()

@@ -198,6 +198,17 @@ class Running:
         self.until(lambda: not self._open, limit)
         return self.process.wait(limit)
 
+    def say(self, data: bytes) -> None:
+        """Give it input; it was started with a pipe for that."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def close_stdin(self) -> None:
+        """That was all."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
     def signal(self, number: int) -> None:
         os.kill(self.process.pid, number)
 

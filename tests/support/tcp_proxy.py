@@ -33,20 +33,31 @@ class TcpProxy:
 
     Args:
         port: Where to pass on to.
+        host: The address of that.
+        listen: Where to listen.
         delay: Seconds that each byte takes.
         rate: Bytes a second for each direction of each connection; None: as fast as it goes.
     """
 
-    def __init__(self, port: int, *, delay: float = 0.0, rate: float | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        host: str = "127.0.0.1",
+        listen: tuple[str, int] = ("127.0.0.1", 0),
+        delay: float = 0.0,
+        rate: float | None = None,
+    ) -> None:
         self.delay = delay
         self.rate = rate
         self.passed = 0  # bytes, in both directions
         self.accepted = 0
         self._target = port
+        self._host = host
         self._lock = threading.Lock()
         self._frozen = False
         self._pipes: list[_Pipe] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(listen)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self._wake, self._woken = socket.socketpair()
@@ -156,7 +167,7 @@ class TcpProxy:
             near, _ = self._listener.accept()
             self.accepted += 1
             try:
-                far = socket.create_connection(("127.0.0.1", self._target))
+                far = socket.create_connection((self._host, self._target))
             except OSError:
                 near.close()
                 return

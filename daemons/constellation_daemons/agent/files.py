@@ -8,7 +8,8 @@ from constellation.program.errors import ShippingError
 from constellation.program.manifest import Manifest
 from constellation.program.store import Store
 from constellation.program.tree import Tree, sweep
-from constellation_daemons.delivery import Delivery
+from constellation.session.loop import Loop
+from constellation_daemons.delivery import Delivery, remove
 
 __all__ = ["Files"]
 
@@ -17,13 +18,17 @@ class Files:
     """The program's files on this node.
 
     Args:
+        loop: The agent's.
         store: The directory of the node's store.
         limit: Its size in bytes.
         parent: The directory in which programs are laid out.
         send: Sends a message about them to the bridge.
     """
 
-    def __init__(self, store: str, limit: int, parent: str, send: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, loop: Loop, store: str, limit: int, parent: str, send: Callable[[bytes], None]
+    ) -> None:
+        self._loop = loop
         self._directory = store
         self._limit = limit
         self._parent = parent
@@ -47,6 +52,7 @@ class Files:
         try:
             sweep(self._parent)
             self._delivery = Delivery(
+                self._loop,
                 Store(self._directory, self._limit),
                 Manifest.decode(manifest),
                 self._send,
@@ -63,22 +69,23 @@ class Files:
         if self._delivery is not None:
             self._delivery.hear(data)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being laid out, though nobody may want it any more."""
+        return self._delivery is not None and self._delivery.busy
+
     def close(self) -> None:
-        """Remove what was laid out."""
+        """Remove what was laid out, or will have been. Again it does nothing."""
         if self._delivery is not None:
             self._delivery.close()
-            self._delivery = None
-        if self._tree is not None:
-            self._tree.remove()
-            self._tree = None
+        tree, self._tree = self._tree, None
+        if tree is not None:
+            remove(tree)
 
     def _lay_out(self) -> None:
         assert self._delivery is not None
-        try:
-            tree = self._delivery.lay_out(self._parent)
-        except ShippingError as error:
-            self._failed(str(error))
-            return
-        if tree is not None:
-            self._tree = tree
-            self._ready(tree.path)
+        self._delivery.lay_out(self._parent, self._laid_out)
+
+    def _laid_out(self, tree: Tree) -> None:
+        self._tree = tree
+        self._ready(tree.path)

@@ -17,7 +17,7 @@ The order of events::
     agent <-> bridge  Transfer        the files that the node lacks
     agent -> bridge   ImageReady      or ImageFailed, after which the agent ends
     bridge -> agent   Launch, Tell, Direct, Input; End
-    agent -> bridge   Heard, Taken
+    agent -> bridge   Heard, Taken, Killed
 
 Whoever of node and bridge is gone, the agent ends everything and exits.
 """
@@ -149,7 +149,14 @@ class Taken(Message, frozen=True):
     closed: bool = False
 
 
-FromAgent: TypeAlias = Hello | Transfer | ImageReady | ImageFailed | Heard | Taken
+class Killed(Message, frozen=True):
+    """The node has process ``number`` killed, for this cause: its exit is to say so."""
+
+    number: int
+    cause: str
+
+
+FromAgent: TypeAlias = Hello | Transfer | ImageReady | ImageFailed | Heard | Taken | Killed
 
 
 # -- node -> agent --------------------------------------------------------------------------------
@@ -172,6 +179,8 @@ class Setup(Message, frozen=True):
         timeout: Seconds of silence after which the bridge is lost.
         public: The public key of the cluster, if connections are secured.
         secret: The secret one.
+        strict: Whether a process is killed as soon as it takes more memory than it was given.
+        groups: The directory in which the agent may make control groups; None: there is none.
     """
 
     program: bytes
@@ -187,6 +196,14 @@ class Setup(Message, frozen=True):
     timeout: float
     public: bytes | None
     secret: bytes | None
+    strict: bool = False
+    groups: str | None = None
+
+
+class Weigh(Message, frozen=True):
+    """Which of your processes takes the most memory for what it was given?"""
+
+    question: int
 
 
 class Kill(Message, frozen=True):
@@ -196,7 +213,7 @@ class Kill(Message, frozen=True):
     cause: str
 
 
-FromNode: TypeAlias = Setup | Kill
+FromNode: TypeAlias = Setup | Weigh | Kill
 
 
 # -- agent -> node --------------------------------------------------------------------------------
@@ -228,7 +245,23 @@ class Dead(Message, frozen=True):
     status: str = ""
 
 
-ToNode: TypeAlias = Running | Dead
+class Weighed(Message, frozen=True):
+    """It is this one.
+
+    Attributes:
+        question: Which one is answered.
+        number: Which; None: no process takes more than it was given.
+        used: Bytes that it has to itself, with its descendants.
+        mem: Bytes that it was given.
+    """
+
+    question: int
+    number: int | None
+    used: int = 0
+    mem: int = 0
+
+
+ToNode: TypeAlias = Running | Dead | Weighed
 
 to_agent = msgspec.msgpack.Decoder(ToAgent)
 from_agent = msgspec.msgpack.Decoder(FromAgent)

@@ -17,6 +17,7 @@ What the bridge asks for before there is an image waits for it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import platform
@@ -30,6 +31,7 @@ from typing import NoReturn
 import msgspec
 
 from constellation.control.messages import (
+    Adopt,
     Crippled,
     Died,
     FromHost,
@@ -53,8 +55,10 @@ from constellation.session.loop import Loop
 from constellation.session.sessions import Session, Sessions
 from constellation.transport.curve import Curve
 from constellation.transport.router import Router
+from constellation_daemons.agent.enforcement import Enforcement
 from constellation_daemons.agent.files import Files
 from constellation_daemons.agent.image import Image
+from constellation_daemons.agent.limits import Use, kernel_cause
 from constellation_daemons.agent.messages import (
     Begin,
     Dead,
@@ -68,17 +72,22 @@ from constellation_daemons.agent.messages import (
     ImageReady,
     Input,
     Kill,
+    Killed,
     Launch,
     Running,
     Setup,
     Taken,
     Tell,
     ToAgent,
+    ToNode,
     Transfer,
+    Weigh,
+    Weighed,
     encode,
     from_node,
     to_agent,
 )
+from constellation_daemons.agent.processors import Processors
 from constellation_daemons.agent.relay import InputRelay
 from constellation_daemons.environment import environment_here
 from constellation_daemons.inherited import first_messages
@@ -91,6 +100,8 @@ _ZYGOTE_LIMIT = 3.5
 """Seconds that the monitors and the zygote have to leave, when all is to end."""
 _ORPHANS_LIMIT = 1.0
 """Seconds to kill what is left then."""
+_LAYOUT_LIMIT = 60.0
+"""Seconds that laying out a program may go on, when nobody wants it any more."""
 _GOODBYE_LIMIT = 2.0
 """Seconds that the bridge has to take what was told last."""
 _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -119,9 +130,13 @@ class Agent:
         self._host: Host | None = None
         self._waiting: deque[ToAgent] = deque()  # for the image
         self._ending = False
-        self._killed: set[int] = set()  # by the node, before they were made
+        self._killed: dict[int, str] = {}  # by the node, before they were made, and why
         self._keys: dict[int, bytes] = {}  # of the processes that are here
         self._input = InputRelay(self._loop.selector, self._input_taken)
+        self._enforcement = Enforcement(
+            self._loop, setup.node, strict=setup.strict, kill=self._end_process
+        )
+        self._processors = Processors(self._loop, setup.groups)
         key = os.urandom(16)
         security = None
         if setup.public is not None and setup.secret is not None:
@@ -129,7 +144,9 @@ class Agent:
         router = Router(key, "", None, security=security)
         self._sessions = Sessions(self._loop, router, key, self, timeout=setup.timeout)
         self._bridge = self._sessions.dial(setup.bridge)
-        self._files = Files(setup.store, setup.store_limit, setup.trees, self._send_transfer)
+        self._files = Files(
+            self._loop, setup.store, setup.store_limit, setup.trees, self._send_transfer
+        )
         selector = self._loop.selector
         selector.register(node, 1, self._node_ready)
         selector.register(self._wakeup.fileno(), 1, self._signalled)
@@ -190,9 +207,12 @@ class Agent:
                 assert self._host is not None
                 self._host.launch(number, initial=initial)
                 if number in self._killed:
-                    self._host.direct(number, EndProcess())
+                    self._end_process(number, self._killed[number])
             case Tell(number, said):
                 assert self._host is not None
+                if isinstance(said, Adopt):
+                    self._enforcement.given(number, said.mem)
+                    self._processors.given(number, said.cpu)
                 self._host.tell(number, said)
             case Direct(number, said):
                 assert self._host is not None
@@ -208,7 +228,8 @@ class Agent:
     def _start(self, directory: str) -> None:
         """The program is laid out."""
         begin = self._begin
-        assert begin is not None
+        if begin is None or self._ending:
+            return
         program = Program(
             directory,
             [os.fsdecode(each) for each in begin.arguments],
@@ -228,6 +249,8 @@ class Agent:
         """The image is there."""
         setup = self._setup
         self._zygote_reaped = False
+        assert self._image is not None
+        self._enforcement.image = self._image.os_pid
         ports = Ports(setup.host, setup.advertised, *setup.ports)
         self._host = Host(
             self._loop.selector,
@@ -249,21 +272,39 @@ class Agent:
     # -- the processes
 
     def _hear(self, message: FromHost) -> None:
+        if isinstance(message, Told) and isinstance(message.message, Died):
+            message = Told(message.number, self._explained(message.number, message.message))
         self._say(Heard(message))
         match message:
             case Made(number, key):
                 self._keys[number] = key
             case Told(number, Started(os_pid)):
                 self._tell_node(Running(number, os_pid, self._keys[number]))
-            case Told(number, Died(status)):
-                self._tell_node(Dead(number, str(ExitStatus.from_wait(status))))
+                self._enforcement.started(number, os_pid)
+                self._processors.started(number, os_pid)
+            case Told(number, Died(status, _, cause)):
+                text = str(ExitStatus.from_wait(status))
+                self._tell_node(Dead(number, text if cause is None else f"{text}: {cause}"))
             case Gone(number, reason):
                 del self._keys[number]
+                self._enforcement.gone(number)
+                self._processors.gone(number)
                 self._tell_node(Dead(number, reason))
             case Unmade(number, text):
                 self._tell_node(Dead(number, text))
             case _:
                 pass
+
+    def _explained(self, number: int, died: Died) -> Died:
+        """A death, with what the node knows of its cause."""
+        if died.cause is not None or ExitStatus.from_wait(died.status).signal != "SIGKILL":
+            return died
+        kills = self._processors.killed_by_kernel(number)
+        return msgspec.structs.replace(died, cause=kernel_cause(kills, self._setup.node))
+
+    def _end_process(self, number: int, cause: str) -> None:
+        if self._host is not None:
+            self._host.direct(number, EndProcess(cause))
 
     def _input_taken(self, size: int, closed: bool) -> None:
         self._say(Taken(size, closed))
@@ -282,12 +323,24 @@ class Agent:
             self._ending = True
 
     def _hear_node(self, message: FromNode) -> None:
-        if isinstance(message, Kill):
-            self._killed.add(message.number)
-            if self._host is not None:
-                self._host.direct(message.number, EndProcess())
+        match message:
+            case Kill(number, cause):
+                self._killed[number] = cause
+                self._say(Killed(number, cause))
+                self._enforcement.condemn(number)
+                self._end_process(number, cause)
+            case Weigh(number):
+                self._enforcement.weigh(functools.partial(self._weighed, number))
+            case Setup():
+                pass  # it was the first
 
-    def _tell_node(self, message: Running | Dead) -> None:
+    def _weighed(self, asked: int, use: Use | None) -> None:
+        if use is None:
+            self._tell_node(Weighed(asked, None))
+        else:
+            self._tell_node(Weighed(asked, use.number, use.used, use.mem))
+
+    def _tell_node(self, message: ToNode) -> None:
         with contextlib.suppress(ConnectionError):
             self._node.post(message)
 
@@ -303,6 +356,7 @@ class Agent:
 
     def _end_processes(self) -> None:
         self._input.close()
+        self._enforcement.close()
         host = self._host
         if host is not None:
             host.end()
@@ -313,9 +367,11 @@ class Agent:
         elif self._image is not None:
             self._image.cancel()
         self._loop.run(self._kill_the_rest, _ORPHANS_LIMIT)
+        self._processors.close()
         self._directory.remove()
         self._directory.close()
         self._files.close()
+        self._loop.run(lambda: not self._files.busy, _LAYOUT_LIMIT)
         sweep(os.path.dirname(self._directory.path))
 
     def _kill_the_rest(self) -> bool:

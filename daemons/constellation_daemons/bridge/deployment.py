@@ -55,7 +55,7 @@ from constellation.control.deployment import (
     Trouble,
 )
 from constellation.control.messages import FromHost, Needs, Status, Unmade
-from constellation.program.errors import ShippingError
+from constellation.process import system
 from constellation.program.exchange import Serving
 from constellation.program.manifest import Manifest
 from constellation.program.store import Store
@@ -69,7 +69,7 @@ from constellation_daemons.agent.messages import Begin, FromAgent, Heard, ImageF
 from constellation_daemons.bridge.errors import Nonsense
 from constellation_daemons.bridge.remote import RemoteHost
 from constellation_daemons.bridge.survey import survey
-from constellation_daemons.delivery import Delivery, serve
+from constellation_daemons.delivery import Delivery, remove, serve
 from constellation_daemons.start import Failure, Start
 
 __all__ = ["Deployment", "Placing", "Service"]
@@ -165,13 +165,19 @@ class Deployment:
         self._killed = False
         self._manifest = Manifest.decode(request.manifest)
         self._delivery = Delivery(
-            service.store, self._manifest, self._send_transfer, self._fetched, self._fail
+            service.loop,
+            service.store,
+            self._manifest,
+            self._send_transfer,
+            self._fetched,
+            self._fail,
         )
 
     @property
     def name(self) -> str:
-        """What is run, for people."""
-        return os.fsdecode(b" ".join(self._request.arguments[:3]))
+        """What is run, for people: without its arguments, which are nobody else's business."""
+        words = self._request.arguments
+        return os.fsdecode(b" ".join(words[:2] if words[0] == b"-m" else words[:1]))
 
     @_contained
     def begin(self) -> None:
@@ -274,20 +280,23 @@ class Deployment:
         request = self._request
         if request.mem is not None and request.cpu is not None:
             self._run(Resources(mem=Mem(request.mem), cpu=Cpu(request.cpu)))
-            return
+        else:
+            self._delivery.lay_out(self._service.trees, self._survey)
+
+    @_contained
+    def _survey(self, tree: Tree) -> None:
+        self._tree = tree
         try:
-            self._tree = self._delivery.lay_out(self._service.trees)
-            if self._tree is not None:
-                self._start = survey(
-                    self._service.loop,
-                    self._tree.path,
-                    request,
-                    self._service.recce,
-                    self._surveyed,
-                    self._not_surveyed,
-                )
-        except (ShippingError, OSError) as error:
-            self._fail(str(error))
+            self._start = survey(
+                self._service.loop,
+                tree.path,
+                self._request,
+                self._service.recce,
+                self._surveyed,
+                self._not_surveyed,
+            )
+        except OSError as error:
+            self._fail(f"the program cannot be started: {system.explained(error)}")
 
     @_contained
     def _surveyed(self, needs: Needs) -> None:
@@ -308,6 +317,7 @@ class Deployment:
         self._roster.start(resources)
         self._look()
 
+    @_contained
     def _fail(self, reason: str) -> None:
         self._end(Failed(reason))
 
@@ -418,6 +428,8 @@ class Deployment:
                 serve(self._serving[session], data, partial(_send_transfer, session))
             case agent_messages.Taken(size, closed):
                 self._take_input(size, closed=closed)
+            case agent_messages.Killed(number, cause):
+                self._roster.blame(number, cause)
             case ImageFailed():
                 self._image_failed(host, message)
             case ImageReady() | agent_messages.Hello():
@@ -513,6 +525,7 @@ class Deployment:
         if self._start is not None:
             self._start.cancel()
             self._start = None
+        self._remove_tree()
         self._finish()
 
     @_contained
@@ -532,10 +545,7 @@ class Deployment:
     def _remove_tree(self) -> None:
         tree, self._tree = self._tree, None
         if tree is not None:
-            try:
-                tree.remove()
-            except ShippingError as error:
-                logger.warning("what was left by %s stays: %s", self.name, error)
+            remove(tree)
 
 
 def _send_transfer(session: Session, data: bytes) -> None:

@@ -21,6 +21,7 @@ from constellation.program.tree import sweep
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
 from constellation.transport.curve import Curve
+from constellation.transport.doorkeeper import Doorkeeper
 from constellation.transport.network import Security
 from constellation.transport.router import Router
 from constellation_daemons.binding import ListenError
@@ -53,7 +54,8 @@ class _Process:
         bind = Address.parse(setup.bind)
         listener = listen_at(bind)
         key = os.urandom(16)
-        router = Router(key, bind.resolve()[0].endpoint, listener, security=security)
+        endpoint = bind.resolve()[0].endpoint
+        router = Router(key, endpoint, listener, security=security, doorkeeper=Doorkeeper())
         sweep(setup.trees)
         self.bridge = Bridge(
             self._loop,

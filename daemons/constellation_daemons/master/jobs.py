@@ -137,6 +137,9 @@ class Askers:
     def __iter__(self) -> Iterator[tuple[str, Asker]]:
         return iter(self._askers.items())
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._askers
+
     def find(self, request: RequestId) -> Job | None:
         """The job of a request, where it is remembered."""
         asker = self._askers.get(request.asker)

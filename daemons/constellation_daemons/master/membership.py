@@ -18,6 +18,7 @@ Messages of an incarnation older than the one that is known are dropped.
 from then on. If the node was only cut off and comes back, those processes still run. They must not
 be taken for living again, so the node is not admitted before it has ended them. What was told to a
 program may have been told by another master than this one; the program's bridge says so (``Told``).
+It says so too if it was lost itself and comes back, so nothing is fenced for one that is gone.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ from constellation_daemons.master.values import RequestId
 
 @dataclass(slots=True)
 class _Wall:
-    """The programs that were told that an incarnation of a node is lost."""
+    """The programs that were told that an incarnation of a node is lost, and whom it was told."""
 
     incarnation: int
-    programs: set[str] = field(default_factory=set)
+    programs: dict[str, str] = field(default_factory=dict)
 
 
 class Membership:
@@ -185,7 +186,7 @@ class Membership:
         wall = self._walls.get(event.node)
         if wall is None or wall.incarnation != event.incarnation:
             return False
-        programs = {report.program for report in event.reports} & wall.programs
+        programs = {report.program for report in event.reports} & wall.programs.keys()
         if programs:
             self._out.put(Fence(event.node, event.incarnation, tuple(sorted(programs))))
         return bool(programs)
@@ -196,16 +197,26 @@ class Membership:
         if node is not None and node.incarnation > event.incarnation:
             return  # what it ran then was ended when it started anew
         if node is None or node.lost_at is not None or node.incarnation < event.incarnation:
-            self._build(event.node, event.incarnation, event.program)
+            self._build(event.node, event.incarnation, event.program, "")
         elif any(job.program == event.program for job in node.jobs.values()):
             self._out.put(Fence(node.name, node.incarnation, (event.program,)))
 
-    def _build(self, node: str, incarnation: int, program: str) -> None:
+    def asker_gone(self, name: str) -> None:
+        """It may not have heard what it was told last. If it comes back, it says what it believes.
+
+        Until then its programs are not ended: it may be this master that was cut off, and not a
+        node.
+        """
+        for wall in self._walls.values():
+            for program in [each for each, asker in wall.programs.items() if asker == name]:
+                del wall.programs[program]
+
+    def _build(self, node: str, incarnation: int, program: str, asker: str) -> None:
         wall = self._walls.get(node)
         if wall is None or wall.incarnation < incarnation:
             wall = self._walls[node] = _Wall(incarnation)
         if wall.incarnation == incarnation:
-            wall.programs.add(program)
+            wall.programs[program] = asker
 
     # -- going
 
@@ -245,7 +256,8 @@ class Membership:
         for job in jobs:
             if job.state is RUNNING:
                 numbers.setdefault(job.request.asker, []).append(job.request.number)
-                self._build(node.name, node.incarnation, job.program)
+                if job.request.asker in self._requests.askers:
+                    self._build(node.name, node.incarnation, job.program, job.request.asker)
                 self._requests.ended(job, text)
         for asker, of_asker in numbers.items():
             self._out.put(Lost(asker, node.name, node.incarnation, tuple(of_asker)))

@@ -229,6 +229,7 @@ class Scheduler:
                 self._requests.deadlocked(event, now)
             case AskerGone():
                 self._requests.asker_gone(event, now)
+                self._membership.asker_gone(event.asker)
             case ProgramEnded():
                 self._requests.program_ended(event, now)
             case _:

@@ -28,6 +28,7 @@ from constellation_daemons.master.instructions import Why
 from constellation_daemons.master.jobs import SchedulerError
 from constellation_daemons.master.scheduler import Scheduler
 from constellation_daemons.master.values import Amount, RequestId
+from constellation_daemons.node_config import Enforce
 from constellation_daemons.node_config import Node as NodeConfig
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ class Master:
             advertised=Address.parse(node.name).host,
             bridge=None if bridge is None else str(bridge),
             timeout=self._timeout,
+            enforce=Enforce.PRESSURE if config is None else config.enforce,
         )
         session.send(messages.encode(attach))
 
@@ -266,8 +268,6 @@ class Master:
             case messages.Finish(program):
                 self._programs.pop(program.hex(), None)
                 self._handle(events.ProgramEnded(program.hex()))
-            case messages.Runs(program):
-                self._programs[program.hex()] = session
             case messages.Believes(program, node, incarnation):
                 self._programs[program.hex()] = session
                 self._handle(events.Told(program.hex(), node, incarnation))
@@ -331,7 +331,10 @@ class Master:
                 self._say(request, messages.Again(program, request.number))
             case instructions.Lost(asker, node, incarnation):
                 session = self._programs.get(asker)
-                if session is not None:
+                if session is None:
+                    # After a restart: whoever it concerns has not come, and is not told.
+                    self._handle(events.AskerGone(asker))
+                else:
                     lost = messages.NodeLost(bytes.fromhex(asker), node, incarnation)
                     session.send(messages.encode(lost))
             case instructions.Publish():

@@ -10,7 +10,7 @@ import psutil
 
 from constellation_daemons.master.values import Amount
 
-__all__ = ["machine_capacity"]
+__all__ = ["machine_capacity", "own_groups"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
@@ -22,7 +22,7 @@ def machine_capacity() -> Amount:
     mem = int(psutil.virtual_memory().total)
     cpu = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     billionths = cpu * _BILLION
-    for directory in _own_groups():
+    for directory in own_groups():
         limit = _number(directory / "memory.max")
         if limit is not None:
             mem = min(mem, limit)
@@ -32,7 +32,7 @@ def machine_capacity() -> Amount:
     return Amount(mem, billionths)
 
 
-def _own_groups() -> list[Path]:
+def own_groups() -> list[Path]:
     """The control groups that this process is in (version 2), from its own to the outermost."""
     try:
         lines = _MEMBERSHIP.read_text().splitlines()

@@ -28,7 +28,17 @@ from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
 from constellation.session.sessions import Session
 from constellation.version import VERSION
-from constellation_daemons.agent.messages import Dead, Kill, Running, Setup, ToNode, to_node
+from constellation_daemons.agent.messages import (
+    Dead,
+    Kill,
+    Running,
+    Setup,
+    ToNode,
+    Weigh,
+    Weighed,
+    to_node,
+)
+from constellation_daemons.agent.processors import sweep
 from constellation_daemons.master.values import Amount
 from constellation_daemons.messages import (
     Admitted,
@@ -48,11 +58,18 @@ from constellation_daemons.messages import (
 from constellation_daemons.messages import to_node as from_master
 from constellation_daemons.node.bridge import BridgeProcess
 from constellation_daemons.node.capacity import machine_capacity
+from constellation_daemons.node.enforcement import Enforcement
+from constellation_daemons.node.groups import prepare
 from constellation_daemons.node.ledger import Ledger
+from constellation_daemons.node_config import Enforce
 
 __all__ = ["Node", "Places"]
 
 logger = logging.getLogger(__name__)
+
+_SWEEPS = 5
+_SWEEP_AGAIN = 1.0
+"""Seconds until control groups that were still in use are removed, and how often it is tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,8 @@ class Node:
         self._fenced: set[bytes] = set()  # programs that end before the node offers itself again
         self._bridge: BridgeProcess | None = None
         self._stopping = False
+        self._enforcement: Enforcement | None = None  # under pressure
+        self._groups = prepare()
 
     def kill(self) -> None:
         """Whatever has not ended is killed."""
@@ -135,6 +154,7 @@ class Node:
     def stop(self) -> None:
         """End everything that runs here."""
         self._stopping = True
+        self._enforce(Enforce.OFF)
         self._tell([Leaving()])
         if self._bridge is not None:
             self._bridge.stop()
@@ -204,6 +224,8 @@ class Node:
         if self._master is not None:
             self._master.close()  # the same one, which has started again
         self._master, self._attached = session, attach
+        if not self._stopping:
+            self._enforce(attach.enforce)
         logger.info("attached to the master %s as node %s", attach.master, attach.node)
         if attach.bridge is not None and self._bridge is None and not self._stopping:
             self._bridge = BridgeProcess(
@@ -259,6 +281,9 @@ class Node:
             except OSError as error:
                 logger.error("no agent can be started: %s", error)
                 self._tell(self._ledger.gone(place.program, "no agent can be started"))
+            else:
+                if self._enforcement is not None:
+                    self._enforcement.wake()
 
     def _withdraw(self, message: Withdraw) -> None:
         kill, told = self._ledger.withdraw(message)
@@ -317,6 +342,8 @@ class Node:
                     timeout=attach.timeout,
                     public=None if keypair is None else keypair.public,
                     secret=None if keypair is None else keypair.secret,
+                    strict=attach.enforce is Enforce.STRICT,
+                    groups=None if self._groups is None else str(self._groups),
                 )
             )
         ready: Callable[[int], None] = lambda events: self._agent_ready(place.program, agent)  # noqa: E731
@@ -338,10 +365,19 @@ class Node:
                 case Dead(number, status):
                     agent.doomed.discard(number)
                     self._tell(self._ledger.dead(program, number, status))
+                    if self._enforcement is not None:
+                        self._enforcement.dead(program, number)
+                case Weighed():
+                    if self._enforcement is not None:
+                        self._enforcement.weighed(program, message)
 
-    def _kill(self, agent: _Agent, number: int) -> None:
+    def _kill(self, agent: _Agent, number: int, cause: str = "withdrawn by the master") -> None:
+        self._post(agent, Kill(number, cause))
+
+    def _post(self, agent: _Agent, message: Kill | Weigh) -> None:
+        # One that is gone is seen when it is reaped.
         with contextlib.suppress(ConnectionError):
-            agent.stream.post(Kill(number, "withdrawn by the master"))
+            agent.stream.post(message)
 
     def _agent_ended(self, program: bytes, agent: _Agent) -> None:
         while agent.watched:
@@ -349,10 +385,43 @@ class Node:
         agent.stream.close()
         del self._agents[program]
         self._tell(self._ledger.gone(program, "its agent has ended"))
+        if self._enforcement is not None:
+            self._enforcement.gone(program)
+        self._sweep(agent.process.pid, _SWEEPS)
         if program in self._fenced:
             self._fenced.discard(program)
             if not self._fenced:
                 self._offer()
+
+    # -- limits
+
+    def _enforce(self, enforce: Enforce) -> None:
+        """See to it that programs leave the machine its memory, or do so no more."""
+        attach = self._attached
+        if enforce is not Enforce.PRESSURE:
+            if self._enforcement is not None:
+                self._enforcement.close()
+                self._enforcement = None
+        elif self._enforcement is None and attach is not None:
+            self._enforcement = Enforcement(self._loop, attach.node, self)
+            self._enforcement.wake()
+
+    def programs(self) -> Iterable[bytes]:
+        """Those that have an agent."""
+        return self._agents
+
+    def weigh(self, program: bytes, question: int) -> None:
+        """Ask an agent for its worst process."""
+        self._post(self._agents[program], Weigh(question))
+
+    def condemn(self, program: bytes, number: int, cause: str) -> None:
+        """Have an agent kill a process."""
+        self._kill(self._agents[program], number, cause)
+
+    def _sweep(self, agent: int, times: int) -> None:
+        """Remove the control groups of an agent that is gone, whose processes are about to be."""
+        if self._groups is not None and sweep(self._groups, agent) and times:
+            self._loop.after(_SWEEP_AGAIN, lambda: self._sweep(agent, times - 1))
 
     def _unwatch(self, agent: _Agent) -> None:
         if agent.watched:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from constellation_daemons.arrivals import FAILED, NO_PEER, Arrivals, Stranger
+from constellation.transport.arrivals import FAILED, NO_PEER, Arrivals, Stranger
 
 
 def test_who_ends_without_a_handshake_is_a_stranger() -> None:
