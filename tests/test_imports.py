@@ -69,6 +69,9 @@ PURE = [
     "constellation/program/sending",
     "constellation/program/sizes",
     "constellation/program/transfer",
+    "daemons/constellation_daemons/agent/limits",
+    "daemons/constellation_daemons/agent/shares",
+    "daemons/constellation_daemons/node/pressure",
 ]
 
 
