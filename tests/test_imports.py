@@ -75,6 +75,9 @@ PURE = [
         for path in (ROOT / "daemons/constellation_daemons/master").glob("*.py")
         if path.stem not in ("service", "feed")
     ),
+    "daemons/constellation_daemons/agent/limits",
+    "daemons/constellation_daemons/agent/shares",
+    "daemons/constellation_daemons/node/pressure",
 ]
 
 
