@@ -273,7 +273,10 @@ class CheckedMachine(RuleBasedStateMachine):
         if isinstance(answer, Place) and answer == place:
             assert isinstance(event, Requested | Renewed | Cancelled)
             return  # its process is over
-        assert known is None
+        if known is not None:  # it takes the place of one of the same name
+            assert known.state is State.RUNNING
+            assert known.attempt < place.attempt
+            known.state = State.DOOMED
         # It is placed: in turn, where there is room, and where that is least.
         older = [
             request

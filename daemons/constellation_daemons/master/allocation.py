@@ -20,7 +20,7 @@ from constellation_daemons.master.instructions import (
     Topic,
     Withdraw,
 )
-from constellation_daemons.master.jobs import PLACED, STARTING, Job, State
+from constellation_daemons.master.jobs import DOOMED, PLACED, STARTING, Job, State
 from constellation_daemons.master.nodes import Node, Nodes
 from constellation_daemons.master.waiting import Line, Size
 
@@ -159,8 +159,9 @@ class Allocation:
 
     def settle(self, now: float) -> None:
         """Give what has become free to those who wait."""
-        while self._vacant:
-            node = self._vacant.pop()
+        vacant = self._vacant
+        while vacant:
+            node = vacant.pop()
             if self.line.sizes:
                 self._fill(node, now)
 
@@ -174,11 +175,26 @@ class Allocation:
     # -- inside
 
     def _place(self, job: Job, node: Node, now: float) -> None:
+        old = node.jobs.get(job.request)
+        if old is not None:
+            self._supersede(old, job, node)
         job.state = PLACED
         job.attempt = job.attempts = job.attempts + 1
         self.nodes.take(node, job)
         self._unconfirmed[job] = now
         self.tell_placed(job)
+
+    def _supersede(self, old: Job, job: Job, node: Node) -> None:
+        """A job comes to where a process of the same name runs, which nobody remembers.
+
+        That can only be if its asker was gone, and asks again; or is known to two nodes.
+        """
+        self._out.publish(Topic.PROCESS_EXITED, node.name, old.program, old.pid, "superseded")
+        self.withdraw(old)
+        del node.jobs[old.key]
+        old.state = DOOMED
+        node.jobs[old.key] = old
+        job.attempts = max(job.attempts, old.attempt)
 
     def _fill(self, node: Node, now: float) -> None:
         if node.held_for is not None:

@@ -172,7 +172,9 @@ class Holds:
         for node in self._nodes.large_enough(size.need, size.rotation):
             if node.open and node is not size.last:
                 yield node
-        for node in self._nodes.large_enough(size.need, ()):
+        if size.rotation is None:
+            return
+        for node in self._nodes.large_enough(size.need, None):
             if (*node.capacity, node.order) > size.rotation:
                 return
             if node.open and node is not size.last:

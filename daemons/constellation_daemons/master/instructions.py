@@ -190,12 +190,15 @@ Instruction: TypeAlias = ToAsker | ToNode | Publish
 class Outbox:
     """Where the parts of the scheduler put their instructions. Counts what is published."""
 
-    __slots__ = ("_items", "put", "sequence")
+    __slots__ = ("_items", "sequence")
 
     def __init__(self) -> None:
         self._items: list[Instruction] = []
-        self.put = self._items.append
         self.sequence = 0
+
+    def put(self, instruction: Instruction) -> None:
+        """Put an instruction."""
+        self._items.append(instruction)
 
     def publish(
         self,
@@ -207,10 +210,12 @@ class Outbox:
     ) -> None:
         """Put an event for all who listen."""
         self.sequence += 1
-        self.put(Publish(self.sequence, topic, node, program, pid, text))
+        self._items.append(Publish(self.sequence, topic, node, program, pid, text))
 
     def take(self) -> list[Instruction]:
         """All that was put since the last time."""
-        items, self._items = self._items, []
-        self.put = self._items.append
-        return items
+        items = self._items
+        if items:
+            self._items = []
+            return items
+        return []

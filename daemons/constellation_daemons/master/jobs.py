@@ -162,41 +162,50 @@ class Askers:
     def settled(self, job: Job) -> None:
         """A job has started or is over: forget it, if its asker will not ask for it again."""
         asker = self._askers.get(job.request.asker)
-        if asker is not None and job.request.number < asker.answered:
-            asker.jobs.pop(job.request.number, None)
+        number = job.request.number
+        # Another node may since have reported another job under the same name.
+        if asker is not None and number < asker.answered and asker.jobs.get(number) is job:
+            del asker.jobs[number]
 
     def gone(self, name: str) -> list[Job]:
         """Forget an asker. Gives what was remembered for it."""
         asker = self._askers.pop(name, None)
         return [] if asker is None else list(asker.jobs.values())
 
-    def check_answered(self, name: str, answered: int) -> None:
-        """Check what an asker says that it has the answers of.
+    def check_answered(self, name: str, answered: int) -> list[Job]:
+        """Check what an asker says that it has the answers of. Gives what there is to forget.
 
         Raises:
             SchedulerError: One of them waits, and so has no answer.
         """
         asker = self._askers.get(name)
         if asker is None or answered <= asker.answered:
-            return
-        for job in _below(asker, answered):
+            return []
+        jobs = _below(asker, answered)
+        for job in jobs:
             if job.state is WAITING:
                 raise SchedulerError(
                     f"{name} says that it has the answers of all requests below {answered}, but "
                     f"{job.request} waits; to give one up, cancel it"
                 )
+        return jobs
 
-    def set_answered(self, name: str, answered: int) -> None:
-        """Forget what an asker has the answers of, but for what may be placed anew."""
+    def set_answered(self, name: str, answered: int, jobs: list[Job]) -> None:
+        """Forget what an asker has the answers of, but for what may be placed anew.
+
+        Args:
+            name: The asker.
+            answered: What it says.
+            jobs: What :meth:`check_answered` gave of that.
+        """
         asker = self._askers.get(name)
         if asker is None:
             asker = self._askers[name] = Asker()
-        if answered <= asker.answered:
-            return
-        for job in _below(asker, answered):
-            if not job.unstarted:
-                del asker.jobs[job.request.number]
-        asker.answered = answered
+        if answered > asker.answered:
+            asker.answered = answered
+            for job in jobs:
+                if not job.unstarted:
+                    del asker.jobs[job.request.number]
 
 
 def _below(asker: Asker, answered: int) -> list[Job]:

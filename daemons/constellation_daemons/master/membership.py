@@ -23,6 +23,7 @@ program may have been told by another master than this one; the program's bridge
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from constellation_daemons.master.allocation import Allocation
 from constellation_daemons.master.events import NodeJoined, NodeLeaving, NodeLost, Report, Told
@@ -45,6 +46,8 @@ from constellation_daemons.master.jobs import (
 from constellation_daemons.master.nodes import Node
 from constellation_daemons.master.requests import Requests
 from constellation_daemons.master.values import RequestId
+
+_MOST_REPORTED: Final = 2**62  # billionths of a core; the index takes less than 2**63
 
 
 @dataclass(slots=True)
@@ -148,8 +151,8 @@ class Membership:
 
     def _check(self, event: NodeJoined, node: Node | None) -> None:
         who = f"node {event.node}"
-        if event.capacity.mem < 0 or event.capacity.cpu < 0:
-            raise SchedulerError(f"{who} offers {event.capacity}; neither may be negative")
+        if not event.capacity.possible:
+            raise SchedulerError(f"{who} offers {event.capacity}, which no machine has")
         if (
             node is not None
             and node.lost_at is None
@@ -160,17 +163,22 @@ class Membership:
                 f"{who} offers {event.capacity}, and has offered {node.capacity} before; to change "
                 "that it has to join in a new incarnation"
             )
+        total = sum(report.need.cpu for report in event.reports)
+        if total > _MOST_REPORTED:
+            raise SchedulerError(f"{who} reports {total / 10**9:g} cores, which no machine has")
         seen: set[RequestId] = set()
         for report in event.reports:
             if report.request in seen:
                 raise SchedulerError(f"{who} reports {report.request} twice")
             seen.add(report.request)
-            if report.need.mem < 0 or report.need.cpu < 0 or report.attempt < 1:
+            if not report.need.possible or report.attempt < 1:
                 raise SchedulerError(
-                    f"{who} reports {report.request} with a need of {report.need} and attempt "
-                    f"{report.attempt}; needs are not negative, and attempts count from 1"
+                    f"{who} reports {report.request} with a need of {report.need}, which has to be "
+                    f"possible, and attempt {report.attempt}, which counts from 1"
                 )
             job = self._requests.askers.find(report.request)
+            if job is None and node is not None and node.incarnation == event.incarnation:
+                job = node.jobs.get(report.request)
             known = job is not None and job.program and (job.program, job.need)
             if job is not None and known and known != (report.program, report.need):
                 raise SchedulerError(

@@ -203,7 +203,7 @@ class Nodes:
         """The same, counting the lost ones, which may come back."""
         return self.fits_present(need) or self._lost.find(need.mem, need.cpu) is not None
 
-    def large_enough(self, need: Amount, after: tuple[int, ...]) -> Iterator[Node]:
+    def large_enough(self, need: Amount, after: tuple[int, int, int] | None) -> Iterator[Node]:
         """The present nodes that could hold this if they were empty, after a place in the order."""
         return self._present.after(need.mem, need.cpu, after)
 

@@ -19,11 +19,14 @@ and what runs short of cores is slow.
 
 The tree is a B+ tree: blocks of at most 32 entries, split when full, joined with a neighbour when
 nearly empty. In plain Python that is several times faster than a binary tree, since within a block
-the work is done by ``bisect``, ``max`` and ``list``, in C.
+the work is done by ``bisect``, ``max`` and ``list``, in C. In a large tree most of the time goes
+into waiting for memory, so what is compared lies together: a key is one integer, and cores are in
+arrays.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Any, Final, Generic, TypeVar
@@ -33,8 +36,21 @@ T = TypeVar("T")
 _MOST: Final = 32  # entries of a block
 _FEWEST: Final = 8  # of any block but the root
 
-# Memory, cores, and a number that tells equals apart.
-_Key = tuple[int, int, int]
+_HALF: Final = 1 << 63  # makes cores positive, negative as they may be
+_MASK: Final = (1 << 64) - 1
+
+
+def _key(mem: int, cpu: int, order: int = 0) -> int:
+    """The three as one integer of the same order."""
+    return (mem << 128) + ((cpu + _HALF) << 64) + order
+
+
+def _mem_of(key: int) -> int:
+    return key >> 128
+
+
+def _cpu_of(key: int) -> int:
+    return ((key >> 64) & _MASK) - _HALF
 
 
 class _Block:
@@ -42,7 +58,7 @@ class _Block:
 
     __slots__ = ("below", "cpus", "is_leaf", "keys")
 
-    def __init__(self, is_leaf: bool, keys: list[_Key], cpus: list[int], below: list[Any]) -> None:
+    def __init__(self, is_leaf: bool, keys: list[int], cpus: array[int], below: list[Any]) -> None:
         self.is_leaf = is_leaf
         self.keys = keys  # of each entry; of each block below its first
         self.cpus = cpus  # of each entry; of each block below the most
@@ -68,7 +84,7 @@ class FitIndex(Generic[T]):
     __slots__ = ("_root", "_size")
 
     def __init__(self) -> None:
-        self._root = _Block(True, [], [], [])
+        self._root = _Block(True, [], array("q"), [])
         self._size = 0
 
     def __len__(self) -> int:
@@ -83,19 +99,19 @@ class FitIndex(Generic[T]):
 
         Args:
             mem: Its one amount.
-            cpu: Its other amount.
+            cpu: Its other amount, of at most 63 bits.
             order: Tells it from others with the same amounts, of which the least is found first.
-                The three together must be new.
+                Of at most 64 bits, and not negative. The three together must be new.
             item: The thing.
         """
-        upper = _add(self._root, (mem, cpu, order), item)
+        upper = _add(self._root, _key(mem, cpu, order), cpu, item)
         self._size += 1
         if upper is not None:
             lower = self._root
             self._root = _Block(
                 False,
                 [lower.keys[0], upper.keys[0]],
-                [max(lower.cpus), max(upper.cpus)],
+                array("q", [max(lower.cpus), max(upper.cpus)]),
                 [lower, upper],
             )
 
@@ -105,26 +121,29 @@ class FitIndex(Generic[T]):
         Raises:
             KeyError: It is not there.
         """
-        _remove(self._root, (mem, cpu, order))
+        _remove(self._root, _key(mem, cpu, order), cpu)
         self._size -= 1
         if not self._root.is_leaf and len(self._root.below) == 1:
             self._root = self._root.below[0]
 
     def find(self, mem: int, cpu: int) -> T | None:
         """The first thing, in the order of memory, that has at least so much of both."""
-        found: T | None = _find(self._root, (mem, cpu), cpu)
+        found: T | None = _find(self._root, _key(mem, cpu), cpu)
         return found
 
-    def after(self, mem: int, cpu: int, low: tuple[int, ...]) -> Iterator[T]:
+    def after(self, mem: int, cpu: int, low: tuple[int, int, int] | None) -> Iterator[T]:
         """Each thing with at least so much of both that comes after ``low``, in order.
 
         Args:
             mem: The least of the one amount.
             cpu: The least of the other.
             low: Where to begin: what one of the things was added with, which is itself left out,
-                or ``()`` for the first.
+                or None for the first.
         """
-        return _from(self._root, max((mem, cpu), low), cpu, low)
+        first = _key(mem, cpu)
+        if low is not None:
+            first = max(first, _key(*low) + 1)
+        return _from(self._root, first, cpu)
 
     def most_mem(self) -> T | None:
         """The thing with the most memory, and of those the one with the most cores."""
@@ -134,8 +153,8 @@ class FitIndex(Generic[T]):
         while not block.is_leaf:
             block = block.below[-1]
         # Of equals the first, as everywhere.
-        mem, cpu, _ = block.keys[-1]
-        return self.find(mem, cpu)
+        key = block.keys[-1]
+        return self.find(_mem_of(key), _cpu_of(key))
 
     def most_cpu(self) -> T | None:
         """The thing with the most cores, and of those the one with the least memory."""
@@ -155,24 +174,26 @@ class FitIndex(Generic[T]):
         assert entries == self._size
 
 
-def _add(block: _Block, key: _Key, item: object) -> _Block | None:
+def _add(block: _Block, key: int, cpu: int, item: object) -> _Block | None:
     """Add below a block. Gives the block that comes after it now, if it was split."""
     keys = block.keys
     if block.is_leaf:
         at = bisect_left(keys, key)
         keys.insert(at, key)
-        block.cpus.insert(at, key[1])
+        block.cpus.insert(at, cpu)
         block.below.insert(at, item)
     else:
         at = bisect_right(keys, key) - 1
         if at < 0:
             at = 0
         child: _Block = block.below[at]
-        upper = _add(child, key, item)
+        upper = _add(child, key, cpu, item)
         keys[at] = child.keys[0]
-        block.cpus[at] = max(child.cpus)
         if upper is not None:
+            block.cpus[at] = max(child.cpus)
             _link(block, at + 1, upper)
+        elif cpu > block.cpus[at]:
+            block.cpus[at] = cpu
     return block.split() if len(keys) > _MOST else None
 
 
@@ -182,7 +203,7 @@ def _link(block: _Block, at: int, child: _Block) -> None:
     block.below.insert(at, child)
 
 
-def _remove(block: _Block, key: _Key) -> None:
+def _remove(block: _Block, key: int, cpu: int) -> None:
     keys = block.keys
     if block.is_leaf:
         at = bisect_left(keys, key)
@@ -194,12 +215,13 @@ def _remove(block: _Block, key: _Key) -> None:
     if at < 0:
         raise KeyError(key)
     child: _Block = block.below[at]
-    _remove(child, key)
+    _remove(child, key, cpu)
     if len(child.keys) < _FEWEST:
         _join(block, at)
     else:
         keys[at] = child.keys[0]
-        block.cpus[at] = max(child.cpus)
+        if cpu == block.cpus[at]:  # it may have been the only one with the most
+            block.cpus[at] = max(child.cpus)
 
 
 def _join(block: _Block, at: int) -> None:
@@ -216,12 +238,11 @@ def _join(block: _Block, at: int) -> None:
         _link(block, at + 1, upper)
 
 
-def _find(block: _Block, low: tuple[int, int], cpu: int) -> Any:
+def _find(block: _Block, low: int, cpu: int) -> Any:
     """The first entry from ``low`` on that has the cores; None where there is none."""
-    # A key equal in both amounts sorts after the shorter `low`, so it counts as large enough.
     at = bisect_left(block.keys, low)
     cpus = block.cpus
-    if not block.is_leaf and at > 0 and cpus[at - 1] >= cpu:
+    if at > 0 and not block.is_leaf and cpus[at - 1] >= cpu:
         # The one block that may have entries on either side of `low`. Only here the search may
         # come back with nothing: on the way down there is one such block on each level.
         found = _find(block.below[at - 1], low, cpu)
@@ -245,19 +266,16 @@ def _first(block: _Block, cpu: int) -> Any:
         block = block.below[at]
 
 
-def _from(
-    block: _Block, low: tuple[int, ...], cpu: int, out: tuple[int, ...] | None
-) -> Iterator[Any]:
+def _from(block: _Block, low: int, cpu: int) -> Iterator[Any]:
     at = bisect_left(block.keys, low)
-    if not block.is_leaf and at > 0:
+    if at > 0 and not block.is_leaf:
         at -= 1
     for here in range(at, len(block.keys)):
-        if block.cpus[here] < cpu:
-            continue
-        if not block.is_leaf:
-            yield from _from(block.below[here], low, cpu, out)
-        elif block.keys[here] != out:
-            yield block.below[here]
+        if block.cpus[here] >= cpu:
+            if block.is_leaf:
+                yield block.below[here]
+            else:
+                yield from _from(block.below[here], low, cpu)
 
 
 def _each(block: _Block) -> Iterator[Any]:
@@ -274,10 +292,10 @@ def _checked(block: _Block, *, is_root: bool = False) -> tuple[int, int]:
     assert is_root or len(block.keys) >= _FEWEST
     assert block.keys == sorted(set(block.keys))
     if block.is_leaf:
-        assert block.cpus == [cpu for _, cpu, _ in block.keys]
+        assert list(block.cpus) == [_cpu_of(key) for key in block.keys]
         return len(block.keys), 1
     assert block.keys == [child.keys[0] for child in block.below]
-    assert block.cpus == [max(child.cpus) for child in block.below]
+    assert list(block.cpus) == [max(child.cpus) for child in block.below]
     for child, after in zip(block.below, block.keys[1:], strict=False):
         assert child.keys[-1] < after
     counts = [_checked(child) for child in block.below]

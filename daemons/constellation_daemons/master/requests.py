@@ -51,13 +51,14 @@ class Requests:
         """A request, new or repeated."""
         request = event.request
         job = self._checked(event)
+        answered = self.askers.check_answered(request.asker, event.answered)
         if self._settle_at is not None:
             self.judge(now)
         if job is not None:
-            self.askers.set_answered(request.asker, event.answered)
+            self.askers.set_answered(request.asker, event.answered, answered)
             self._repeat(job, now)
         elif not self.askers.forgotten(request):
-            self.askers.set_answered(request.asker, event.answered)
+            self.askers.set_answered(request.asker, event.answered, answered)
             self._begin(self.new(request, event.program, event.need, event.wait, now), now)
 
     def renewed(self, event: Renewed, now: float) -> None:
@@ -220,14 +221,13 @@ class Requests:
         _check_number(request)
         if not event.program:
             raise SchedulerError(f"{request} is for a program without a name")
-        if need.mem < 0 or need.cpu < 0:
-            raise SchedulerError(f"{request} needs {need}; neither may be negative")
+        if not need.possible:
+            raise SchedulerError(f"{request} needs {need}, which no process can")
         if event.answered > request.number:
             raise SchedulerError(
                 f"{request} says that all requests below {event.answered} are answered, itself "
                 f"among them; that may be at most {request.number}"
             )
-        self.askers.check_answered(request.asker, event.answered)
         job = self.askers.find(request)
         # One that was cancelled before it came has no content yet.
         if job is not None and job.program:

@@ -111,7 +111,8 @@ class Scheduler:
             SchedulerError: That cannot have happened. Nothing has changed.
         """
         try:
-            self._check_time(now)
+            if not now >= self._now:
+                self._check_time(now)
             self._dispatch(event, now)
         except SchedulerError as error:
             raise SchedulerError(error.what, self.story()) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from constellation.resources import Resources
 from constellation.units import Cpu, Mem
@@ -51,11 +51,19 @@ class Amount(NamedTuple):
         """Whether a process that needs this much has place in ``room``."""
         return self.mem <= room.mem and self.cpu <= room.cpu
 
+    @property
+    def possible(self) -> bool:
+        """Whether it is an amount that a machine may have, or a process need."""
+        return self.mem >= 0 and 0 <= self.cpu <= MOST_CPU
+
     def __str__(self) -> str:
-        if self.mem < 0 or self.cpu < 0:
+        if not self.possible:
             return f"{self.mem} B and {self.cpu / 10**9:g} cores"
         return str(self.resources())
 
+
+MOST_CPU: Final = 2**52
+"""Billionths of a core that are more than any machine has, as for :class:`~constellation.Cpu`."""
 
 NOTHING = Amount(0, 0)
 

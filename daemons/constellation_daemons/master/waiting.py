@@ -44,7 +44,7 @@ class Size:
         self.held: Node | None = None
         self.due = 0.0
         self.last: Node | None = None
-        self.rotation: tuple[int, ...] = ()
+        self.rotation: tuple[int, int, int] | None = None
         self.turns = 0
 
     @property

@@ -303,11 +303,23 @@ def test_a_leaving_node_may_be_lost(cluster: Cluster) -> None:
         (NodeLeaving("stranger", 1), "is not known"),
         (NodeLost("n", 2), "is known in 1"),
         (NodeJoined("n", 1, amount(11)), "in a new incarnation"),
-        (NodeJoined("m", 1, Amount(-1, 0)), "neither may be negative"),
+        (NodeJoined("m", 1, Amount(-1, 0)), "which no machine has"),
         (NodeJoined("m", 1, amount(9), (report(7), report(7))), "twice"),
-        (NodeJoined("m", 1, amount(9), (report(7, -1),)), "not negative"),
-        (NodeJoined("m", 1, amount(9), (report(7, attempt=0),)), "count from 1"),
+        (NodeJoined("m", 1, amount(9), (report(7, -1),)), "has to be possible"),
+        (NodeJoined("m", 1, amount(9), (report(7, attempt=0),)), "counts from 1"),
         (NodeJoined("m", 1, amount(9), (report(1, 3),)), "it was placed with 4 B"),
+        (
+            NodeJoined(
+                "m",
+                1,
+                amount(9),
+                tuple(
+                    Report(RequestId("b", number), 1, "p", Amount(1, 2**52), None)
+                    for number in range(1025)
+                ),
+            ),
+            "reports 4.6.*e.09 cores",
+        ),
     ],
 )
 def test_what_cannot_be_is_an_error(cluster: Cluster, wrong: NodeJoined, text: str) -> None:
@@ -323,3 +335,14 @@ def test_what_an_older_incarnation_is_said_to_do_is_dropped(cluster: Cluster) ->
     assert cluster.lose("n", 1) == []
     assert cluster.leave("n", 1) == []
     assert cluster.node("n").state == "joined"
+
+
+def test_two_nodes_that_report_the_same_are_told_apart(cluster: Cluster) -> None:
+    """Its asker has long had the answer, and it is found on two nodes: each is in the accounts."""
+    request = cluster.run(4)
+    cluster.ask(1, answered=2)
+    cluster.join("m", 10, reports=[report(1, pid=None)])
+    cluster.end(request)
+    assert cluster.node("m").processes == 1
+    cluster.say(Exited("m", 1, request, 1))
+    assert cluster.node("m").processes == 0

@@ -59,7 +59,7 @@ class IndexMachine(RuleBasedStateMachine):
     @rule(mem=AMOUNTS, cpu=AMOUNTS, low=st.tuples(AMOUNTS, AMOUNTS, st.integers(0, 200)))
     def after(self, mem: int, cpu: int, low: Key) -> None:
         fitting = sorted(key for key in self.keys if key[0] >= mem and key[1] >= cpu)
-        assert list(self.index.after(mem, cpu, ())) == fitting
+        assert list(self.index.after(mem, cpu, None)) == fitting
         assert list(self.index.after(mem, cpu, low)) == [key for key in fitting if key > low]
 
     @rule(mem=AMOUNTS, cpu=AMOUNTS)

@@ -179,3 +179,16 @@ def test_a_node_ends_what_it_should_not_have(cluster: Cluster) -> None:
     assert cluster.say(Confirmed("n", 1, unknown, 1)) == [Withdraw("n", 1, unknown, 1)]
     assert cluster.say(Started("n", 1, unknown, 1, "aa")) == [Withdraw("n", 1, unknown, 1)]
     assert cluster.say(Exited("n", 1, unknown, 1)) == []
+
+
+def test_who_is_older_has_the_room_of_who_was_not_confirmed() -> None:
+    cluster = Cluster()
+    cluster.join("a", 6)
+    cluster.join("b", 6)
+    first, second = cluster.ask(6), cluster.ask(6)
+    assert (cluster.where(first), cluster.where(second)) == ("a", "b")
+    cluster.lose("a")
+    assert cluster.waits(first)
+    cluster.wait(2)
+    assert cluster.where(first) == "b"
+    assert cluster.waits(second)

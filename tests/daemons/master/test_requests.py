@@ -7,6 +7,7 @@ from constellation_daemons.master.events import (
     AskerGone,
     Cancelled,
     Deadlocked,
+    Exited,
     ProgramEnded,
     Renewed,
     Requested,
@@ -184,8 +185,9 @@ def test_no_answer_can_be_claimed_that_was_not_given(cluster: Cluster) -> None:
     [
         (Requested(RequestId("a", 0), "p", amount(1)), "1 or larger"),
         (Requested(RequestId("a", 1), "", amount(1)), "without a name"),
-        (Requested(RequestId("a", 1), "p", Amount(-1, 0)), "negative"),
-        (Requested(RequestId("a", 1), "p", Amount(0, -1)), "negative"),
+        (Requested(RequestId("a", 1), "p", Amount(-1, 0)), "which no process can"),
+        (Requested(RequestId("a", 1), "p", Amount(0, -1)), "which no process can"),
+        (Requested(RequestId("a", 1), "p", Amount(0, 2**52 + 1)), "which no process can"),
         (Cancelled(RequestId("a", 0)), "1 or larger"),
     ],
 )
@@ -276,6 +278,20 @@ def test_with_its_asker_goes_what_has_not_started(cluster: Cluster) -> None:
     assert cluster.say(AskerGone("a")) == []
 
 
+def test_an_asker_that_comes_back_takes_the_place_of_what_it_had(cluster: Cluster) -> None:
+    old = cluster.run(2)
+    assert cluster.where(old) == "small"
+    cluster.say(AskerGone("a"))
+    told = cluster.say(Requested(old, "p", amount(2)))
+    assert of(Withdraw, told) == [Withdraw("small", 1, old, 1)]
+    assert of(Place, told) == [Place(old, 2, "p", amount(2), "small", 1)]
+    assert topics(told) == [Topic.PROCESS_EXITED]
+    assert cluster.node("small").processes == 2
+    cluster.say(Exited("small", 1, old, 1))
+    assert cluster.node("small").processes == 1
+    cluster.start(old)
+
+
 def test_nothing_more_is_started_for_a_program_that_has_ended(cluster: Cluster) -> None:
     running = cluster.run(4)
     placed = cluster.ask(10)
@@ -348,3 +364,12 @@ def test_what_is_published_of_programs(cluster: Cluster) -> None:
     (published,) = of(Publish, told)
     assert (published.topic, published.program) == (Topic.PROGRAM_STARTED, "new")
     assert topics(cluster.say(Requested(cluster.next(), "new", amount(1)))) == []
+
+
+def test_as_much_as_can_be_written_down_is_only_too_large(cluster: Cluster) -> None:
+    request = cluster.next()
+    cluster.say(Requested(request, "p", Amount(2**64 - 1, 2**52)))
+    assert cluster.why(request) is Why.NEVER
+    unknown = Cluster()
+    assert unknown.waits(unknown.ask(2**64 - 1, 2**52 / 10**9))
+    unknown.join("n", 10)

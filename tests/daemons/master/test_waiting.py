@@ -24,7 +24,9 @@ def test_each_size_is_a_line_and_the_largest_that_fits_is_found() -> None:
     for order, need in enumerate([(2, 2), (8, 1), (4, 4), (4, 2), (2, 2)], 1):
         line.add(job(order, amount(*need)), 0.0)
     line.validate()
-    found = [line.largest(mem, cores * CORE) for mem, cores in [(9, 9), (9, 0.5), (7, 9), (7, 3)]]
+    found = [
+        line.largest(mem, int(cores * CORE)) for mem, cores in [(9, 9), (9, 0.5), (7, 9), (7, 3)]
+    ]
     assert [size and size.need for size in found] == [
         amount(8, 1),
         None,
