@@ -16,6 +16,9 @@ LINE = re.compile(
     r"[\d.,e-]+ ?\S+ \(ratio [\d.]+\))+; "
     r"(target at (most|least) [^:]+: (met|missed)|for information)"
 )
+SCHEDULER = re.compile(
+    r"[^:]+: [\d.,e-]+ ?\S+; (target at (most|least) [^:]+: (met|missed)|for information)"
+)
 PROCESSES = re.compile(r"3 processes alive at once: .*; target all ended as they should: met")
 
 
@@ -49,6 +52,16 @@ def test_a_benchmark_prints_a_line_for_each_of_its_figures(
     assert len(printed) == lines
     for line in printed:
         assert LINE.fullmatch(line), line
+
+
+def test_the_scheduler_is_measured_on_clusters_of_three_sizes() -> None:
+    printed = run("scheduler", "--nodes", "160", "--each", "50", "--moves", "20", "--rounds", "2")
+    assert len(printed) == 8
+    for line in printed:
+        assert SCHEDULER.fullmatch(line), line
+    # Steps are the same on every machine.
+    assert printed[-1].startswith("growth from 8 to 160 nodes, in steps: ")
+    assert printed[-1].endswith(": met")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
