@@ -329,16 +329,16 @@ class Agent:
                 self._say(Killed(number, cause))
                 self._enforcement.condemn(number)
                 self._end_process(number, cause)
-            case Weigh(number):
-                self._enforcement.weigh(functools.partial(self._weighed, number))
+            case Weigh(question):
+                self._enforcement.weigh(functools.partial(self._weighed, question))
             case Setup():
                 pass  # it was the first
 
-    def _weighed(self, asked: int, use: Use | None) -> None:
+    def _weighed(self, question: int, use: Use | None) -> None:
         if use is None:
-            self._tell_node(Weighed(asked, None))
+            self._tell_node(Weighed(question, None))
         else:
-            self._tell_node(Weighed(asked, use.number, use.used, use.mem))
+            self._tell_node(Weighed(question, use.number, use.used, use.mem))
 
     def _tell_node(self, message: ToNode) -> None:
         with contextlib.suppress(ConnectionError):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,7 +51,7 @@ class Bench:
         self.enforcement.close()
         self.loop.close()
         for process in self.processes:
-            subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
