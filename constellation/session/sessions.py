@@ -445,7 +445,7 @@ class Sessions:
             return False
         silent = now - session._heard_at
         # Less and less often: a peer that is stopped finds all of them when it goes on.
-        return silent >= ANEW and now - session._dialled_at >= max(BEAT / 2, silent / 8)
+        return silent >= ANEW and now - session._dialled_at >= max(BEAT / 4, silent / 8)
 
     # -- the beginning and the end
 

@@ -29,10 +29,11 @@ from constellation.security.key_file import ensure_key_file, make_key_file
 PORTS = range(40000, 40006)
 """Of processes on the third machine of one cluster, which is the smallest and so preferred."""
 TIMEOUT = 5.0
-SHORT = 4.0
-CUT = 2.2
+SHORT = 5.0
+CUT = 2.0
 """Seconds: of silence after which somebody is lost; the same where that is waited for; and for
-which a cable may be cut without that, since a peer may have been silent for a second before."""
+which a cable may be cut without that: a peer may have been silent for a second before, and the
+system may take another one to find its neighbour again."""
 
 
 def write(directory: Path, text: str) -> Path:
@@ -330,15 +331,19 @@ def child(parent):
     talk([parent, *others])
 
 def wait_for_word(parent):
-    Receiver(parent, name="word").recv().block()
-    done.set()
+    try:
+        Receiver(parent, name="word").recv().block()
+    finally:
+        done.set()
 
 def wait_for_line(children):
     print("all up", flush=True)
     sys.stdin.readline()
-    for each in children:
-        Sender(each, name="word").send("done").block()
-    done.set()
+    try:
+        for each in children:
+            Sender(each, name="word").send("done").block()
+    finally:
+        done.set()
 
 def main():
     init(BIG)
