@@ -42,7 +42,10 @@ EXAMPLES = [
     messages.Trouble("text"),
     messages.Fork(3, b"k" * 16, "ipc:///a", False, True),
     messages.Birth(b"n" * 8, b"k" * 16, "ipc:///a", False, True, 3, 4, 5, 6, None),
+    messages.Deploy(b"n" * 8, 3, 4, "/tmp/cst-a", "/srv/program", 77, b"p" * 40, b"s" * 40),
+    messages.Survey(b"n" * 8),
     messages.Born(),
+    messages.Needs(1 << 20, 0.5),
 ]
 
 UNIONS = [
