@@ -69,6 +69,7 @@ session_key = pytest.StashKey[Session]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow_ok(seconds): the test hangs only after that long")
+    config.addinivalue_line("markers", "long: takes minutes; run by `pytest -m long` only")
     # pytest's own temporary files outlive the run, for who wants to look at them.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     # Short, since the path of a Unix socket has 104 bytes on macOS.
@@ -76,6 +77,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[session_key] = Session(Path(directory), os.environ.get("TMPDIR"), os.dup(2))
     os.environ["TMPDIR"] = directory
     tempfile.tempdir = None
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    # What is long is random, or might as well be: it names no test, and differs between workers.
+    if isinstance(val, (str, bytes)) and len(val) > 24:
+        return f"{argname}-{len(val)}"
+    return None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -32,6 +32,7 @@ import contextlib
 import functools
 import os
 import selectors
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,7 @@ from constellation.control.messages import (
     Made,
     MonitorEnded,
     Said,
+    Signal,
     Silent,
     Started,
     Told,
@@ -65,6 +67,7 @@ from constellation.pid import Pid
 from constellation.process import system
 from constellation.process.launcher import Launched, Launcher
 
+_STOPPING = (signal.SIGSTOP, signal.SIGCONT)
 _LOST_MONITOR = "monitor killed"
 _LOST_ZYGOTE = "zygote killed"
 
@@ -167,6 +170,9 @@ class Host:
         local = self._by_number.get(number)
         if local is not None:
             self._post(local.monitor, message)
+        if isinstance(message, Signal) and message.number in _STOPPING and self._spare is not None:
+            # A program that stops does so with all that is there.
+            self._post(self._spare.monitor, message)
 
     def end(self) -> None:
         """End whatever is left, and make no process any more."""

@@ -26,6 +26,8 @@ from tcp_proxy import TcpProxy
 from constellation.address import Address
 from constellation.security.key_file import ensure_key_file, make_key_file
 
+pytestmark = pytest.mark.long
+
 PORTS = range(40000, 40006)
 """Of processes on the third machine of one cluster, which is the smallest and so preferred."""
 TIMEOUT = 5.0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 
 import pytest
@@ -11,6 +12,19 @@ from constellation.process.ports import Ports
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports next to each other, outside of those that the system gives out."""
+    for first in range(20_000 + os.getpid() * 7 % 10_000, 32_000):
+        with contextlib.ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no ports are free")
 
 
 def test_any_free_port() -> None:
@@ -28,7 +42,7 @@ def test_any_free_port() -> None:
 
 
 def test_a_range_is_used_by_turns_and_what_is_taken_left_out() -> None:
-    first = free_port()
+    first = free_ports(3)
     ports = Ports("127.0.0.1", "127.0.0.1", first, first + 2)
     with socket.create_server(("127.0.0.1", first + 1)), contextlib.ExitStack() as stack:
         found = []
