@@ -333,7 +333,7 @@ class Memory:
     def _offer(self, peer: Peer, now: float) -> None:
         peer.lends = False
         peer.offer_at = now + _OFFER_AGAIN
-        if SUPPORTED and peer.pid.endpoint.startswith("ipc:"):
+        if SUPPORTED and self._transport.near(peer):
             try:
                 offer = self.pool.offer()
             except OSError as error:

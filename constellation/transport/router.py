@@ -191,11 +191,10 @@ class Router:
         if self._monitor is None:
             self._watch(_DISCONNECTED)
         route = b"O" + key + next(self._counter).to_bytes(6, "big")
-        if self._network is not None:
-            near = self._network.reach(self._endpoint, key, endpoint)
-            if near != endpoint:
-                self._reached[endpoint] = near
-                endpoint = near
+        nearest = self._nearest(key, endpoint)
+        if nearest != endpoint:
+            self._reached[endpoint] = nearest
+            endpoint = nearest
         security = self._security
         self._limit(endpoint)
         if endpoint.startswith(_TCP):
@@ -208,6 +207,14 @@ class Router:
         self._socket.connect(endpoint)
         self._dialled[endpoint] = route
         return route
+
+    def near(self, key: bytes, endpoint: str) -> bool:
+        """Whether a peer is on this machine, as far as can be seen."""
+        return self._nearest(key, endpoint).startswith(_IPC)
+
+    def _nearest(self, key: bytes, endpoint: str) -> str:
+        network = self._network
+        return endpoint if network is None else network.reach(self._endpoint, key, endpoint)
 
     def hang_up(self, endpoint: str) -> None:
         """Close the route that ``dial`` opened to this endpoint, if there is one."""

@@ -178,6 +178,10 @@ class Transport:
             peer.inlets[name] = inlet
         return inlet
 
+    def near(self, peer: Peer) -> bool:
+        """Whether a peer is on this machine, as far as can be seen."""
+        return self._router.near(peer.pid.key, peer.pid.endpoint)
+
     def later(self, peer: Peer) -> None:
         """Send what the peer's link has to send with what is sent next."""
         self._ready.add(peer)

@@ -100,6 +100,11 @@ class Side:
     def close(self) -> None:
         if not self.transport.closed:
             self.transport.close()
+            # What it has of others' memory ends with a process, and this one goes on.
+            for mapping in self.transport.memory.mapped.values():
+                mapping.close()
+            for peer in self.transport.peers.values():
+                peer.ledger = None
         self.bridge.close()
 
 

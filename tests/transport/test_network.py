@@ -65,6 +65,24 @@ def test_large_values_go_over_tcp(sides: Sides, node: MakeNode) -> None:
     assert reached(a) == {"tcp"}
 
 
+def test_large_values_cross_memory_within_a_node(sides: Sides, node: MakeNode) -> None:
+    (a, b), (c,) = sides(2, node(1)), sides(1, node(2))
+    array = np.arange(1 << 17, dtype=np.float64)
+    ends = [(a.sender(side), side.receiver(a)) for side in (b, c)]
+    for number in range(20):
+        for sender, receiver in ends:
+            array[0] = number
+            sender.send(array).block()
+            got = receiver.recv().block(20)
+            assert got[0] == number
+            np.testing.assert_array_equal(got[1:], array[1:])
+    with a.transport.lock:
+        assert a.transport.peer(b.pid).lends
+        assert not a.transport.peer(c.pid).lends
+        borrowers = {block.borrower for block in a.transport.memory.pool._blocks.values()}
+    assert borrowers == {b.pid.key}
+
+
 def test_processes_on_one_node_do_without(sides: Sides, node: MakeNode) -> None:
     a, b = sides(2, node(1))
     a.sender(b).send("near").block()
