@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,10 @@ class Node:
     keypair: Keypair | None
 
 
+_making = threading.Lock()
+"""The context that handles are made in is the interpreter's, and sides are used by many threads."""
+
+
 class Side:
     """What one process has."""
 
@@ -70,12 +75,13 @@ class Side:
         self._context = context.Context(self.transport, None)  # type: ignore[arg-type]
 
     def _made(self, make: Callable[[], Any]) -> Any:
-        before = context._context
-        context._context = self._context
-        try:
-            return make()
-        finally:
-            context._context = before
+        with _making:
+            before = context._context
+            context._context = self._context
+            try:
+                return make()
+            finally:
+                context._context = before
 
     def sender(self, remote: Side, **options: Any) -> Sender[Any]:
         return self._made(lambda: Sender(remote.pid, **options))  # type: ignore[no-any-return]
