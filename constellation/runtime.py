@@ -288,6 +288,13 @@ def _no_zygote(error: OSError, origin: Origin, *connection: socket.socket) -> In
     return InitError(f"init() cannot start a process: {error.strerror}")
 
 
+def _node(newborn: Newborn) -> str | None:
+    """The host that this process runs on, where that is one of several."""
+    if newborn.network is None:
+        return None
+    return newborn.pid.endpoint.removeprefix("tcp://").rpartition(":")[0]
+
+
 def _enter(
     newborn: Newborn, image: Image, origin: Origin, writers: Writers, linger: float | None
 ) -> None:
@@ -302,7 +309,7 @@ def _enter(
     runtime = _runtime = Runtime(identity, image, transport, linger, writers)
     # Registered first, so it runs last: what the user registers may still use channels.
     atexit.register(runtime.leave)
-    leave.show_users_frames()
+    leave.show_users_frames(_node(newborn))
     if identity.parent is not None:
         _work(runtime, identity.parent, origin)
     transport.start()

@@ -11,7 +11,7 @@ Every line that begins with `# case:` is one, a JSON object of
   takes far longer.
 - `native`: whether it is not run deployed, since what it is about is different there.
 
-Each is run natively, and by way of a bridge and an agent.
+Each is run natively, and on a cluster of three nodes.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import local_bridge
+import cluster as clusters
 import programs
 import pytest
 
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.py"))
 
 
-def cases() -> list[Any]:
+def cases(ways: Callable[[dict[str, Any]], Iterator[str]]) -> list[Any]:
     found = []
     for path in PROGRAMS:
         lines = [line for line in path.read_text().splitlines() if line.startswith("# case:")]
@@ -43,12 +43,15 @@ def cases() -> list[Any]:
     return found
 
 
-def ways(case: dict[str, Any]) -> Iterator[str]:
+def native(case: dict[str, Any]) -> Iterator[str]:
     yield "fork"
     if case.get("fresh"):
         yield "fresh"
+
+
+def deployed(case: dict[str, Any]) -> Iterator[str]:
     if not case.get("native"):
-        yield "deployed"
+        yield "fork"
 
 
 def check(written: bytes, expected: str | dict[str, Any]) -> None:
@@ -74,22 +77,28 @@ def check_node(node: programs.Node, case: dict[str, Any]) -> None:
         check_node(child, expected)
 
 
-@pytest.fixture(scope="module")
-def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_bridge.LocalBridge]:
-    with local_bridge.bridge(tmp_path_factory.mktemp("bridge")) as bridge:
-        yield bridge
-
-
-@pytest.mark.parametrize(("path", "case", "way"), cases())
-def test_program(
-    path: Path, case: dict[str, Any], way: str, bridge: local_bridge.LocalBridge
-) -> None:
-    arguments = (path, *case.get("args", ()))
-    stdin, environ = case.get("stdin", "").encode(), case.get("env", {})
-    if way == "deployed":
-        done = bridge.run(*arguments, stdin=stdin, **environ)
-        bridge.settle()
-    else:
-        done = programs.run(*arguments, stdin=stdin, **{"CONSTELLATION_START": way, **environ})
+def check_run(done: programs.Finished, case: dict[str, Any]) -> None:
     assert done.code == case.get("code", 0), done.err.decode()
     check_node(done.tree, case)
+
+
+@pytest.mark.parametrize(("path", "case", "way"), cases(native))
+def test_native(path: Path, case: dict[str, Any], way: str) -> None:
+    stdin, environ = case.get("stdin", "").encode(), case.get("env", {})
+    environ = {"CONSTELLATION_START": way, **environ}
+    check_run(programs.run(path, *case.get("args", ()), stdin=stdin, **environ), case)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clusters.Cluster]:
+    with clusters.cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize(("path", "case", "way"), cases(deployed))
+def test_deployed(path: Path, case: dict[str, Any], way: str, cluster: clusters.Cluster) -> None:
+    stdin, environ = case.get("stdin", "").encode(), case.get("env", {})
+    environ = {"CONSTELLATION_START": way, **environ}
+    done = cluster.run(path, *case.get("args", ()), stdin=stdin, **environ)
+    cluster.settle()
+    check_run(done, case)

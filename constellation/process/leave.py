@@ -8,6 +8,7 @@ then `os._exit`. The initial process leaves through the interpreter itself.
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import signal
@@ -150,23 +151,32 @@ def _code_of(leaving: SystemExit) -> int:
     return 1
 
 
-def show_users_frames() -> None:
+def show_users_frames(node: str | None = None) -> None:
     """Have errors that nobody caught shown without the frames of this library.
 
     Only those that users know: of anything else, which is a defect, all is shown. Hooks of the
     user's stay.
+
+    Args:
+        node: The node of a cluster that this process runs on, as users name it, for errors that
+            depend on it.
     """
     if sys.excepthook is sys.__excepthook__:
-        sys.excepthook = _excepthook
+        sys.excepthook = functools.partial(_excepthook, node)
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _thread_excepthook
 
 
 def _excepthook(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    node: str | None,
+    kind: type[BaseException],
+    error: BaseException,
+    trace: TracebackType | None,
 ) -> None:
     shown = trace if _interactive() else _without_ours(error, trace)
     sys.__excepthook__(kind, error.with_traceback(shown), shown)
+    if isinstance(error, ModuleNotFoundError) and node is not None:
+        print(_not_here(error, node), file=sys.stderr)
 
 
 def _thread_excepthook(arguments: threading.ExceptHookArgs) -> None:
@@ -175,6 +185,15 @@ def _thread_excepthook(arguments: threading.ExceptHookArgs) -> None:
         trace = _without_ours(error, trace)
         error = error.with_traceback(trace)
     threading.__excepthook__(threading.ExceptHookArgs((kind, error, trace, thread)))
+
+
+def _not_here(error: ModuleNotFoundError, node: str) -> str:
+    """What Python does not say: that it depends on the machine whether there is a module."""
+    paths = ", ".join(path or os.getcwd() for path in sys.path)
+    return (
+        f"constellation: there is no module {error.name!r} on {node}, which has looked in "
+        f"{paths}: install it there for {sys.executable}, or deploy it with the program"
+    )
 
 
 def _interactive() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import local_bridge
@@ -13,7 +14,6 @@ from local_bridge import LocalBridge
 from tcp_proxy import TcpProxy
 
 HELLO = """
-import sys
 from constellation import *
 
 def child(parent, n):
@@ -173,6 +173,11 @@ def test_modules_next_to_the_program_are_found_when_they_are_needed(
     (child,) = done.tree.children
     assert child.out == b"helped data\n"
     assert b"ModuleNotFoundError: No module named 'not_there'" in child.err
+    told = child.err.decode().splitlines()[-1]
+    assert told.startswith(
+        "constellation: there is no module 'not_there' on 127.0.0.1, which has looked in /"
+    )
+    assert told.endswith(f": install it there for {sys.executable}, or deploy it with the program")
     assert child.end == 1
 
 
