@@ -14,6 +14,7 @@ from local_bridge import LocalBridge
 from tcp_proxy import TcpProxy
 
 HELLO = """
+import sys
 from constellation import *
 
 def child(parent, n):
