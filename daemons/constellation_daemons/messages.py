@@ -156,6 +156,20 @@ class NodeLost(Message, frozen=True):
     incarnation: int
 
 
+class AgentLost(Message, frozen=True):
+    """A program has no agent on a node any more, and what was granted there before is over.
+
+    Attributes:
+        program: The program.
+        node: The node.
+        text: What has become of the agent.
+    """
+
+    program: bytes
+    node: str
+    text: str
+
+
 class KillProgram(Message, frozen=True):
     """A user of the cluster has ended a program."""
 
@@ -172,7 +186,7 @@ class KillProcess(Message, frozen=True):
 
 
 ToBridge: TypeAlias = (
-    Open | Granted | Waits | Refused | Again | NodeLost | KillProgram | KillProcess
+    Open | Granted | Waits | Refused | Again | NodeLost | AgentLost | KillProgram | KillProcess
 )
 
 
@@ -339,11 +353,23 @@ class Exited(Message, frozen=True):
     status: str
 
 
+class AgentEnded(Message, frozen=True):
+    """A program has no agent here any more: all that was confirmed for it before is over.
+
+    Attributes:
+        program: The program.
+        text: What has become of its agent, for the user.
+    """
+
+    program: bytes
+    text: str
+
+
 class Leaving(Message, frozen=True):
     """I take nothing new, and go when what I have has ended."""
 
 
-FromNode: TypeAlias = Offer | Busy | Confirmed | Started | Failed | Exited | Leaving
+FromNode: TypeAlias = Offer | Busy | Confirmed | Started | Failed | Exited | AgentEnded | Leaving
 
 
 # -- others, to the master ------------------------------------------------------------------------

@@ -166,6 +166,14 @@ class Cluster:
         ]
         return bridge
 
+    def agents(self, number: int) -> list[int]:
+        """The process ids of the agents of a node."""
+        return [
+            child
+            for child in programs.children_of(self.running[self.node(number)].pid)
+            if b"agent.service" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
+
     # -- what it says
 
     def status(self) -> Status:

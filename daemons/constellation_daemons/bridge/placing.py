@@ -21,6 +21,7 @@ from constellation.session.sessions import Session, Sessions
 from constellation_daemons.master.values import Amount
 from constellation_daemons.messages import (
     Again,
+    AgentLost,
     Ask,
     Believes,
     BridgeHello,
@@ -67,6 +68,9 @@ class Programs(Protocol):
 
     def node_lost(self, program: bytes, node: str) -> None:
         """A node is lost, and with it what the program had there."""
+
+    def agent_lost(self, program: bytes, node: str, text: str) -> None:
+        """A program has no agent on a node any more."""
 
     def kill(self, program: bytes, cause: str) -> None:
         """A user of the cluster has ended a program."""
@@ -181,6 +185,8 @@ class MasterPlacing:
             case NodeLost(program, node, incarnation):
                 self._lost.setdefault(program, set()).add((node, incarnation))
                 programs.node_lost(program, node)
+            case AgentLost(program, node, text):
+                programs.agent_lost(program, node, text)
             case KillProgram(program, cause):
                 programs.kill(program, cause)
             case KillProcess(program, number, cause):

@@ -137,6 +137,10 @@ class Bridge:
         """A node is lost."""
         self._of(program, lambda deployment: deployment.node_lost(node, f"node {node}"))
 
+    def agent_lost(self, program: bytes, node: str, text: str) -> None:
+        """A program has no agent on a node any more."""
+        self._of(program, lambda deployment: deployment.agent_lost(node, f"node {node}: {text}"))
+
     def kill(self, program: bytes, cause: str) -> None:
         """A user of the cluster has ended a program."""
         self._of(program, lambda deployment: deployment.kill(cause))

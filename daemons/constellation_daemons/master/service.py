@@ -176,6 +176,11 @@ class Master:
             if complaint != node.complaint:
                 logger.error("node %s: %s", node.name, complaint)
                 node.complaint = complaint
+        elif isinstance(message, messages.AgentEnded):
+            session = self._programs.get(message.program.hex())
+            if session is not None:
+                lost = messages.AgentLost(message.program, node.name, message.text)
+                session.send(messages.encode(lost))
         elif node.incarnation is not None:
             self._hear_of_process(node.name, node.incarnation, message)
 

@@ -10,6 +10,7 @@ from constellation_daemons import messages
 from constellation_daemons.bridge.placing import MasterPlacing
 from constellation_daemons.messages import (
     Again,
+    AgentLost,
     Ask,
     Believes,
     BridgeHello,
@@ -89,6 +90,9 @@ class Show:
 
     def node_lost(self, *what: Any) -> None:
         self.told.append(("node_lost", *what))
+
+    def agent_lost(self, *what: Any) -> None:
+        self.told.append(("agent_lost", *what))
 
     def kill(self, *what: Any) -> None:
         self.told.append(("kill", *what))
@@ -201,6 +205,11 @@ def test_the_user_is_told_once_of_all_that_waits(show: Show) -> None:
     show.hear(Waits(P, 4, False))
     assert show.loop.run(lambda: len(show.told) == 5, 10)
     assert show.told[-1:] == told
+
+
+def test_the_loss_of_an_agent_is_passed_on(show: Show) -> None:
+    show.hear(AgentLost(P, "10.0.0.2:9999", "it was killed"))
+    assert show.told == [("agent_lost", P, "10.0.0.2:9999", "it was killed")]
 
 
 def test_kills_are_passed_on(show: Show) -> None:

@@ -1,0 +1,117 @@
+"""What becomes of programs when parts of a cluster fail, and of the parts that are left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cluster as clusters
+import programs
+import pytest
+from cluster import Cluster, Size
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def write(directory: Path, text: str, name: str = "program.py") -> Path:
+    path = directory / name
+    path.write_text("from constellation import *\n" + textwrap.dedent(text))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """For tests that leave the cluster as it was."""
+    with clusters.cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(shared: Cluster) -> Iterator[Cluster]:
+    yield shared
+    shared.settle()
+
+
+# -- agents ---------------------------------------------------------------------------------------
+
+# Found by every interpreter of the services; it is the agents that it ends.
+FAILING = """
+    import os
+    import sys
+
+    if "constellation_daemons.agent.service" in sys.orig_argv and os.path.exists({flag!r}):
+        os._exit(3)
+"""
+
+SLEEPY = """
+    import subprocess
+    import sys
+    import time
+
+    def child(parent):
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+        print("up", pid().endpoint, flush=True)
+        time.sleep(600)
+
+    def main():
+        init(Resources(mem="1900 MiB", cpu=0.1))  # which only the first node has
+        # And these only the second, together.
+        needs = [Resources(mem=mem, cpu=0.3) for mem in ("600 MiB", "400 MiB")]
+        children = [spawn(child, resources=each).block() for each in needs]
+        receivers = [Receiver(each) for each in children]
+        for receiver in receivers:
+            try:
+                receiver.recv().block()
+            except ProcessExited as error:
+                print(error.status.lost or error.status.cause)
+
+    main()
+"""
+
+
+def test_an_agent_that_dies_at_its_start_ends_the_deployment_at_once(tmp_path: Path) -> None:
+    directory, modules, flag = tmp_path / "cluster", tmp_path / "modules", tmp_path / "flag"
+    directory.mkdir()
+    modules.mkdir()
+    text = textwrap.dedent(FAILING).format(flag=str(flag))
+    (modules / "sitecustomize.py").write_text(text)
+    path = write(tmp_path, "init()\nprint('on')\n")
+    with clusters.cluster(directory, sizes=(Size("1 GiB", 1),), modules=(modules,)) as own:
+        flag.touch()
+        start = time.monotonic()
+        done = own.run(path, form="human")
+        assert time.monotonic() - start < 10
+        assert done.code == 1
+        assert done.err.decode() == (
+            f"constellation: node {own.node(1)}: its agent has failed with exit code 3; "
+            f"the log of that node says how\n"
+        )
+        own.settle()
+        flag.unlink()
+        assert own.run(path, form="human").out == b"on\n"
+        own.settle()
+
+
+def test_an_agent_that_is_killed_takes_what_it_had_on_its_node_along(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path, SLEEPY)
+    with cluster.start(path) as running:
+        running.until(lambda: running.output().count(b"up") == 2)
+        (agent,) = cluster.agents(2)
+        processes = programs.descendants_of(agent)
+        os.kill(agent, signal.SIGKILL)
+        start = time.monotonic()
+        assert running.wait() == 101
+        assert time.monotonic() - start < 3
+    tree = running.tree
+    cause = f"node {cluster.node(2)}: its agent was killed (SIGKILL)"
+    assert tree.out.decode().splitlines() == [cause] * 2
+    assert [child.end for child in tree.children] == [f"lost: {cause}"] * 2
+    cluster.settle()
+    cluster.wait_for(lambda: not any(map(programs.alive, processes)), 5.0)
+    assert cluster.agents(1) == cluster.agents(2) == []
