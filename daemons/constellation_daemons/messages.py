@@ -43,10 +43,15 @@ class BridgeHello(Message, frozen=True):
     Attributes:
         endpoint: Where agents reach it.
         python: The version of Python.
+        programs: All that it runs and has asked something for. What else a master takes for its
+            own has ended.
+        ended: Programs that have ended, of which it is not known that a master has heard it.
     """
 
     endpoint: str
     python: str
+    programs: tuple[bytes, ...] = ()
+    ended: tuple[bytes, ...] = ()
 
 
 class Ask(Message, frozen=True):
@@ -82,12 +87,6 @@ class Finish(Message, frozen=True):
     program: bytes
 
 
-class Runs(Message, frozen=True):
-    """I run this program, which a new master may not know of."""
-
-    program: bytes
-
-
 class Believes(Message, frozen=True):
     """A program takes what it had on a node for lost, so it must be."""
 
@@ -96,7 +95,7 @@ class Believes(Message, frozen=True):
     incarnation: int
 
 
-FromBridge: TypeAlias = BridgeHello | Runs | Ask | Drop | Finish | Believes
+FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Believes
 
 
 # -- master -> bridge -----------------------------------------------------------------------------

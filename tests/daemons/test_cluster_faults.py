@@ -115,3 +115,35 @@ def test_an_agent_that_is_killed_takes_what_it_had_on_its_node_along(
     cluster.settle()
     cluster.wait_for(lambda: not any(map(programs.alive, processes)), 5.0)
     assert cluster.agents(1) == cluster.agents(2) == []
+
+
+# -- masters --------------------------------------------------------------------------------------
+
+READER = """
+    import sys
+
+    def main():
+        init()
+        print("up", flush=True)
+        sys.stdin.read()
+
+    main()
+"""
+
+
+def test_a_new_master_hears_that_a_program_has_ended(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    path = write(tmp_path, READER)
+    sizes = (Size("1 GiB", 1),)
+    with clusters.cluster(directory, sizes=sizes, timeout=2.0, separate=True) as own:
+        with own.start(path, stdin=True) as running:
+            running.until(lambda: running.output() == b"up\n")
+            own.kill(own.master)
+            running.close_stdin()
+            assert running.wait() == 0
+        own.start_master()
+        own.wait_until_joined()
+        own.settle()
+        # Its first events are those of the node that joins, and of this end.
+        own.wait_for(lambda: own.status().sequence >= 2)

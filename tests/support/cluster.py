@@ -201,6 +201,13 @@ class Cluster:
         count = len(self.sizes) if count is None else count
         self.wait_for(lambda: list(self.states().values()).count("joined") == count)
 
+    def wait_for_log(self, name: str, text: str) -> None:
+        """Wait until a service has logged something."""
+        end = time.monotonic() + LIMIT
+        while text not in self.log(name):
+            assert time.monotonic() < end, self.log(name)
+            time.sleep(0.05)
+
     @property
     def idle(self) -> bool:
         """Whether nothing runs, and all room is free."""

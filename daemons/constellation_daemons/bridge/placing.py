@@ -7,6 +7,9 @@ asked           no final answer yet                 Granted, Refused: answered; 
                                                     lost: asked again of the next one
 answered        the deployment knows                its end, told by `drop` or by the node
 ==============  ==================================  ==============================================
+
+What a master must know is told as it is, and not only as it happens: each new session begins with
+all programs that run, and with those that have ended and no master is known to have heard of.
 """
 
 from __future__ import annotations
@@ -34,7 +37,6 @@ from constellation_daemons.messages import (
     NodeLost,
     Open,
     Refused,
-    Runs,
     ToBridge,
     Waits,
     encode,
@@ -99,6 +101,7 @@ class MasterPlacing:
         self._next: dict[bytes, int] = {}  # the lowest number that was not asked for, by program
         self._noted: dict[bytes, set[bool]] = {}  # what users were told since all had room
         self._lost: dict[bytes, set[tuple[str, int]]] = {}  # nodes that are lost to a program
+        self._ended: dict[bytes, None] = {}  # programs, of which no master may have heard it
         self._master: Session | None = None
 
     def start(self, programs: Programs) -> None:
@@ -128,15 +131,22 @@ class MasterPlacing:
         self._next.pop(program, None)
         self._noted.pop(program, None)
         self._lost.pop(program, None)
+        self._forget_ended()
+        self._ended[program] = None
         self._say(Finish(program))
 
     # -- the master
 
     def _dial(self) -> None:
         self._master = self._sessions.dial(self._endpoint)
-        self._say(BridgeHello(self._own_endpoint, platform.python_version()))
-        for program in self._next:
-            self._say(Runs(program))
+        self._say(
+            BridgeHello(
+                self._own_endpoint,
+                platform.python_version(),
+                tuple(self._next),
+                tuple(self._ended),
+            )
+        )
         for program, lost in self._lost.items():
             for node, incarnation in lost:
                 self._say(Believes(program, node, incarnation))
@@ -155,8 +165,14 @@ class MasterPlacing:
     def ended(self, reason: str | None) -> None:
         """The master is gone: what runs goes on, and what waits is asked of the next one."""
         logger.warning("the master is gone: %s", reason or "it has ended")
+        self._forget_ended()
         self._master = None
         self._loop.after(_AGAIN, self._dial)
+
+    def _forget_ended(self) -> None:
+        """A master that has received all that was said knows what has ended."""
+        if self._master is not None and not self._master.unreceived:
+            self._ended.clear()
 
     def _say(self, message: FromBridge) -> None:
         if self._master is not None:
