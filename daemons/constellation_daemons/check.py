@@ -44,7 +44,8 @@ def check_node(address: Address, master: Address, keypair: Keypair | None) -> in
 
 def _listening(address: Address) -> bool:
     try:
-        listen_at(address).close()
+        for listener in listen_at(address):
+            listener.socket.close()
     except (ListenError, UnknownHost) as error:
         click.echo(f"here: {error}")
         return True

@@ -14,11 +14,14 @@ import programs
 import pytest
 from cluster import Cluster, Size
 
+from constellation.security.key_file import ensure_key_file
+
 ROOT = Path(__file__).parent.parent.parent
 
 
 def write(directory: Path, text: str, name: str = "program.py") -> Path:
-    path = directory / name
+    path = directory / "program" / name
+    path.parent.mkdir(exist_ok=True)
     path.write_text("from constellation import *\n" + textwrap.dedent(text))
     return path
 
@@ -147,3 +150,79 @@ def test_a_new_master_hears_that_a_program_has_ended(tmp_path: Path) -> None:
         own.settle()
         # Its first events are those of the node that joins, and of this end.
         own.wait_for(lambda: own.status().sequence >= 2)
+
+
+# -- host names -----------------------------------------------------------------------------------
+
+# Found by every interpreter of the services, and those ask a file in place of the name service.
+NAMES = """
+    import os
+    import socket
+
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host, *arguments, **options):
+        if not str(host).endswith(".test"):
+            return real(host, *arguments, **options)
+        if not os.path.exists({hosts!r}):
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        with open({hosts!r}) as file:
+            known = dict(line.split() for line in file)
+        if host not in known:
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return real(known[host], *arguments, **options)
+
+    socket.getaddrinfo = getaddrinfo
+"""
+
+
+class Named(Cluster):
+    """A cluster whose second node has a name."""
+
+    def node(self, number: int) -> str:
+        return "second.test:9999" if number == 2 else super().node(number)
+
+
+def test_a_name_service_that_is_gone_ends_no_service(tmp_path: Path) -> None:
+    directory, modules, hosts = tmp_path / "cluster", tmp_path / "modules", tmp_path / "hosts"
+    directory.mkdir()
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text(textwrap.dedent(NAMES).format(hosts=str(hosts)))
+    sizes = (Size("512 MiB", 0.5), Size("1 GiB", 1))
+    made = Named(directory, sizes, clusters.new_prefix(), 2.0, modules=(modules,))
+    hosts.write_text(f"second.test {made.host(2)}\n")
+    path = write(tmp_path, "init(Resources(mem='1 GiB'))\nprint(pid().endpoint)\n")
+    with clusters.running(made) as own:
+        assert own.run(path, form="human").out.startswith(f"tcp://{own.host(2)}:".encode())
+        hosts.rename(tmp_path / "away")
+        own.kill(own.node(2))
+        own.wait_for_log(own.master, "the host name 'second.test' has no known address: no answer")
+        own.wait_for(lambda: own.states()[own.node(2)] == "lost")
+        time.sleep(1.5)  # it is tried again, and that is logged once
+        assert own.log(own.master).count("has no known address") == 1
+        (tmp_path / "away").rename(hosts)
+        own.start_node(2)
+        own.wait_until_joined()
+        assert own.run(path, form="human").code == 0
+        own.settle()
+
+
+def test_a_name_that_nobody_knows_is_told_with_its_line(tmp_path: Path) -> None:
+    modules, hosts = tmp_path / "modules", tmp_path / "hosts"
+    modules.mkdir()
+    hosts.touch()
+    (modules / "sitecustomize.py").write_text(textwrap.dedent(NAMES).format(hosts=str(hosts)))
+    made = Named(tmp_path, (), clusters.new_prefix(), 2.0, modules=(modules,))
+    config = tmp_path / "nodes.toml"
+    config.write_text('[[nodes]]\nfabric_addr = "second.test:9999"\n')
+    ensure_key_file(made.key_file)
+    done = made.service("master", made.node(1), str(config))
+    assert done.returncode == 2
+    assert f"{config}:2: nodes[0].fabric_addr: expected a host that can be found" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = made.service("node", "--join", "master.test:9999", made.node(3))
+    assert done.returncode == 1
+    assert "the host name 'master.test' has no known address" in done.stderr
+    done = made.service("node", "second.test:9999")
+    assert done.returncode == 1
+    assert "the host name 'second.test' has no known address" in done.stderr

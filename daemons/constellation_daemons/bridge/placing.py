@@ -18,6 +18,7 @@ import logging
 import platform
 from typing import Protocol
 
+from constellation.address import Address, UnknownHost
 from constellation.resources import Resources
 from constellation.session.loop import Loop
 from constellation.session.sessions import Session, Sessions
@@ -42,6 +43,7 @@ from constellation_daemons.messages import (
     encode,
     to_bridge,
 )
+from constellation_daemons.names import Names
 
 __all__ = ["MasterPlacing", "Programs"]
 
@@ -87,14 +89,17 @@ class MasterPlacing:
     Args:
         loop: The bridge's.
         sessions: Those that it opens.
-        master: The endpoint of the master.
+        master: Where the master is reached.
         endpoint: Where agents reach this bridge.
     """
 
-    def __init__(self, loop: Loop, sessions: Sessions, master: str, endpoint: str) -> None:
+    def __init__(self, loop: Loop, sessions: Sessions, master: Address, endpoint: str) -> None:
         self._loop = loop
         self._sessions = sessions
-        self._endpoint = master
+        self._address = master
+        self._names = Names(loop)
+        self._dials = 0
+        self._complaint = ""  # what was logged last of its name: once is enough
         self._own_endpoint = endpoint
         self._programs: Programs | None = None
         self._asked: dict[bytes, dict[int, Ask]] = {}
@@ -138,7 +143,19 @@ class MasterPlacing:
     # -- the master
 
     def _dial(self) -> None:
-        self._master = self._sessions.dial(self._endpoint)
+        self._names.find(self._address, self._found, self._unknown)
+
+    def _unknown(self, error: UnknownHost) -> None:
+        if str(error) != self._complaint:
+            logger.warning("the master cannot be looked for: %s; it is tried again", error)
+            self._complaint = str(error)
+        self._loop.after(_AGAIN, self._dial)
+
+    def _found(self, addresses: list[Address]) -> None:
+        self._complaint = ""
+        # One of them each time: it may be that only some lead there.
+        self._dials += 1
+        self._master = self._sessions.dial(addresses[self._dials % len(addresses)].endpoint)
         self._say(
             BridgeHello(
                 self._own_endpoint,

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from constellation.address import Address
 from constellation.control import deployment as client_messages
 from constellation.control.deployment import Denied, Deploy, Failed, Greeting, ToBridge, Welcome
 from constellation.errors import ConstellationError
@@ -86,11 +87,11 @@ class Bridge:
         """Those that are under way, by program."""
         return self._deployments
 
-    def attach_master(self, master: str, endpoint: str) -> None:
+    def attach_master(self, master: Address, endpoint: str) -> None:
         """Have a master decide, and take clients when it says so.
 
         Args:
-            master: The endpoint of the master.
+            master: Where the master is reached.
             endpoint: Where agents reach this bridge.
         """
         self.placing = self._master = MasterPlacing(self.loop, self._sessions, master, endpoint)

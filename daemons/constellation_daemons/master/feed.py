@@ -38,10 +38,10 @@ class Feed:
         socket.setsockopt(zmq.IPV6, 1)
         if security is not None:
             security.secure_listener(socket)
-        listener = listen_at(address)
-        self.port: int = listener.getsockname()[1]
-        socket.setsockopt(zmq.USE_FD, listener.detach())
-        socket.bind(address.resolve()[0].with_port(self.port).endpoint)
+        for listener in listen_at(address):
+            self.port: int = listener.address.port
+            socket.setsockopt(zmq.USE_FD, listener.socket.detach())
+            socket.bind(listener.address.endpoint)
 
     def publish(self, event: Publish) -> None:
         """Tell all who listen."""

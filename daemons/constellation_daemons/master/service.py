@@ -58,6 +58,7 @@ class _Node:
     session: Session | None = None
     incarnation: int | None = None  # while it has joined
     complaint: str = ""  # what was logged of it last: once is enough
+    dialling: bool = False
 
 
 class Master:
@@ -68,7 +69,8 @@ class Master:
         address: Where it is reached.
         nodes: What nodes.toml says.
         feed: Publishes events.
-        dial: Opens a session to a node.
+        dial: Opens a session to a node, and calls the first function with it, or the second with
+            why there is none.
         timeout: Seconds of silence after which somebody is lost.
         wait: Seconds after which clients are taken though not all nodes have joined.
     """
@@ -79,7 +81,7 @@ class Master:
         address: Address,
         nodes: Iterable[NodeConfig],
         feed: Feed,
-        dial: Callable[[str], Session],
+        dial: Callable[[str, Callable[[Session], None], Callable[[str], None]], None],
         *,
         timeout: float,
         wait: float,
@@ -138,9 +140,22 @@ class Master:
     # -- nodes
 
     def _connect(self, node: _Node) -> None:
-        if node.session is not None:
+        if node.session is not None or node.dialling:
             return
-        node.session = session = self._dial_node(node.name)
+        node.dialling = True
+
+        def ready(session: Session) -> None:
+            node.dialling = False
+            self._attach(node, session)
+
+        def failed(reason: str) -> None:
+            node.dialling = False
+            self._node_gone(node, reason)
+
+        self._dial_node(node.name, ready, failed)
+
+    def _attach(self, node: _Node, session: Session) -> None:
+        node.session = session
         self._by_session[session] = node
         config = node.config
         ports = None if config is None else config.port_range

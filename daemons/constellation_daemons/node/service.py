@@ -106,6 +106,7 @@ class Node:
     Args:
         loop: The service's.
         listens: Where it listens.
+        host: The first address of that in numbers: processes listen there.
         keypair: The key of the cluster; None: connections are not secured.
         places: Where it keeps things.
         limit: The most that it gives; None: what the machine has, or the master says.
@@ -115,6 +116,7 @@ class Node:
         self,
         loop: Loop,
         listens: Address,
+        host: str,
         keypair: Keypair | None,
         places: Places,
         *,
@@ -122,6 +124,7 @@ class Node:
     ) -> None:
         self._loop = loop
         self._listens = listens
+        self._host = host
         self._keypair = keypair
         self._places = places
         self._limit = limit
@@ -314,6 +317,9 @@ class Node:
         assert attach is not None
         ours, theirs = socket.socketpair()
         keypair = self._keypair
+        # A name may stand for more than where processes listen.
+        own = attach.advertised == self._listens.host
+        advertised = self._host if own else attach.advertised
         try:
             process = subprocess.Popen(
                 [
@@ -340,8 +346,8 @@ class Node:
                     bridge=place.bridge,
                     node=attach.node,
                     incarnation=self._incarnation,
-                    host=self._listens.resolve()[0].host,
-                    advertised=attach.advertised,
+                    host=self._host,
+                    advertised=advertised,
                     ports=attach.ports,
                     trees=self._places.trees,
                     store=self._places.store,

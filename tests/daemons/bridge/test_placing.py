@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from constellation.address import Address
 from constellation.resources import Resources
 from constellation.session.loop import Loop
 from constellation_daemons import messages
@@ -50,9 +51,9 @@ class Show:
         self.told: list[tuple[Any, ...]] = []
         self.placing = MasterPlacing(
             self.loop,
-            self,
-            "tcp://10.0.0.1:9999",
-            "tcp://10.0.0.1:8888",  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            Address.parse("10.0.0.1:9999"),
+            "tcp://10.0.0.1:8888",
         )
         self.placing.start(self)
 

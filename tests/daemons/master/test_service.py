@@ -67,7 +67,7 @@ class World:
             here,
             [config],
             self,  # type: ignore[arg-type]
-            lambda name: self.node,  # type: ignore[arg-type,return-value]
+            lambda name, ready, failed: ready(self.node),  # type: ignore[arg-type]
             timeout=5.0,
             wait=10.0,
         )
