@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from constellation.address import Address
+from constellation.control import cluster
 from constellation.control import deployment as client_messages
 from constellation.control.deployment import Denied, Deploy, Failed, Greeting, ToBridge, Welcome
 from constellation.errors import ConstellationError
@@ -77,7 +78,8 @@ class Bridge:
         self._deployments: dict[bytes, Deployment] = {}
         self._clients: dict[Session, Deployment | None] = {}
         self._agents: dict[Session, Deployment] = {}
-        self._sessions = Sessions(loop, router, key, self, timeout=timeout)
+        self._sessions = Sessions(loop, router, key, self, answer=self._answer, timeout=timeout)
+        self._who = cluster.Who("bridge", None)
         self._master: MasterPlacing | None = None
         self._open = placing is not None
         self._early: list[Session] = []  # clients that came before it was open
@@ -94,6 +96,8 @@ class Bridge:
             master: Where the master is reached.
             endpoint: Where agents reach this bridge.
         """
+        own = endpoint.removeprefix("tcp://")
+        self._who = cluster.Who("bridge", str(master), (own,))
         self.placing = self._master = MasterPlacing(self.loop, self._sessions, master, endpoint)
         self._master.start(self)
 
@@ -196,6 +200,15 @@ class Bridge:
             if deployment is not None and deployment.program in self._deployments:
                 logger.info("the client of %s is gone: %s", deployment.name, reason or "it left")
                 deployment.client_gone()
+
+    def _answer(self, request: bytes) -> bytes:
+        """A tool asks, which may want another service."""
+        try:
+            cluster.request_decoder.decode(request)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            logger.warning("a request that is none: %s", error)
+            return cluster.encode(cluster.Wrong(f"no request: {error}; expected AskWho"))
+        return cluster.encode(self._who)
 
     def _greet(self, session: Session, message: Greeting | Hello) -> None:
         why = _denial(message.python)

@@ -475,6 +475,9 @@ class Master:
             # It is a node too, if it is asked as one.
             own = cluster.NodeAnswer(VERSION, platform.python_version(), str(self._address))
             return cluster.encode(own)
+        if isinstance(asked, cluster.AskWho):
+            bridges = sorted(each.removeprefix("tcp://") for each in self._bridges.values())
+            return cluster.encode(cluster.Who("master", str(self._address), tuple(bridges)))
         if isinstance(asked, cluster.AskStatus):
             return cluster.encode(self._status(processes=asked.processes))
         return cluster.encode(self._kill(asked.target))

@@ -192,9 +192,11 @@ class Node:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             logger.warning("a request that is none: %s", error)
             return cluster.encode(cluster.Wrong(f"no request: {error}; expected AskNode"))
+        attached = self._attached
+        master = attached.master if self._master and attached else None
         if not isinstance(asked, cluster.AskNode):
-            return cluster.encode(cluster.Wrong("this is a node; expected AskNode"))
-        master = self._attached.master if self._master and self._attached else None
+            bridge = attached.bridge if attached else None
+            return cluster.encode(cluster.Who("node", master, () if bridge is None else (bridge,)))
         return cluster.encode(cluster.NodeAnswer(VERSION, platform.python_version(), master))
 
     # -- masters
