@@ -130,7 +130,9 @@ class _Process:
         return key, router, listeners[0].address.host
 
     def feed(self, router: Router, address: Address) -> Feed:
-        return Feed(router.context, address.with_port(0), self._security)
+        feed = Feed(router.context, address.with_port(0), self._security)
+        feed.watch(self.loop)
+        return feed
 
     def run(self) -> None:
         """Serve until a signal comes; then end what runs."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import textwrap
 import time
 from collections.abc import Iterator
@@ -134,6 +136,35 @@ READER = """
 """
 
 
+def ended(feed: clusters.Feed) -> set[str]:
+    """The programs that have ended, as far as is told."""
+    return {event["program"] for event in feed.events if event["event"] == "program.ended"}
+
+
+def test_a_master_that_was_cut_off_hears_that_a_program_has_ended(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    path = write(tmp_path, READER)
+    sizes = (Size("1 GiB", 1),)
+    with (
+        clusters.cluster(directory, sizes=sizes, timeout=2.0, separate=True) as own,
+        own.feed() as feed,
+        own.start(path, stdin=True) as running,
+    ):
+        running.until(lambda: running.output() == b"up\n")
+        master = own.running[own.master]
+        master.send_signal(signal.SIGSTOP)
+        try:
+            own.wait_for_log(own.node(1), "the master is gone")
+            running.close_stdin()
+            assert running.wait() == 0
+        finally:
+            master.send_signal(signal.SIGCONT)
+        feed.until(lambda: ended(feed))
+        own.settle()
+        assert [event["event"] for event in feed.events].count("program.ended") == 1
+
+
 def test_a_new_master_hears_that_a_program_has_ended(tmp_path: Path) -> None:
     directory = tmp_path / "cluster"
     directory.mkdir()
@@ -150,6 +181,42 @@ def test_a_new_master_hears_that_a_program_has_ended(tmp_path: Path) -> None:
         own.settle()
         # Its first events are those of the node that joins, and of this end.
         own.wait_for(lambda: own.status().sequence >= 2)
+
+
+def test_the_feed_goes_on_with_a_new_master(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    sizes = (Size("1 GiB", 1),)
+    path = write(tmp_path, "init()\n")
+    with (
+        clusters.cluster(directory, sizes=sizes, timeout=2.0, separate=True) as own,
+        own.feed() as feed,
+    ):
+        assert own.run(path).code == 0
+        feed.until(lambda: ended(feed))
+        own.kill(own.master)
+        feed.until(lambda: feed.events[-1]["event"] == "feed.lost")
+        own.start_master()
+        own.wait_until_joined()
+        feed.until(lambda: "feed.resumed" in [event["event"] for event in feed.events])
+        feed.until(lambda: feed.err.count(b"subscribed to the events") == 2)
+        own.settle()
+        assert own.run(path).code == 0
+        feed.until(lambda: len(ended(feed)) == 2)
+        own.settle()
+
+
+def test_strangers_at_the_port_of_the_events_are_told_of(cluster: Cluster) -> None:
+    port = cluster.json("status")["events"]
+    with cluster.feed() as feed, socket.create_connection((cluster.host(1), port)) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        stranger.settimeout(20)
+        with contextlib.suppress(ConnectionResetError):
+            while stranger.recv(1000):
+                pass  # it is sent a greeting, and cut off
+        cluster.wait_for_log(cluster.master, "what it sent is not what a peer sends")
+        assert cluster.run(ROOT / "examples" / "fibonacci.py", "3").code == 0
+        feed.until(lambda: ended(feed))
 
 
 # -- host names -----------------------------------------------------------------------------------

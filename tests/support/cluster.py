@@ -319,10 +319,46 @@ class Cluster:
             check=False,
         )
 
+    @contextmanager
+    def feed(self) -> Iterator[Feed]:
+        """`constellation events`, from when it has subscribed on."""
+        words = ["-m", "constellation", "events", *self.key_options, self.master]
+        with subprocess.Popen(
+            self.at(self.client, [sys.executable, *words, "--format", "json", "-v"]),
+            env=self.environment_at(self.client),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            try:
+                feed = Feed(process)
+                feed.until(lambda: b"subscribed" in feed.err)
+                yield feed
+            finally:
+                process.kill()
+
     def json(self, command: str, *arguments: str) -> Any:
         done = self.tool(command, *arguments, "--format", "json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+
+class Feed:
+    """A subscriber to the events of a cluster."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._running = programs.Running(process)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return self._running.events
+
+    @property
+    def err(self) -> bytes:
+        return self._running.err
+
+    def until(self, condition: Callable[[], object]) -> None:
+        self._running.until(condition)
 
 
 def new_prefix() -> str:
