@@ -31,12 +31,14 @@ class UnknownHost(ConstellationError):
     Attributes:
         host: The name.
         reason: What the name service says.
+        temporary: Whether it could not say: it may know another time.
     """
 
-    def __init__(self, host: str, reason: str) -> None:
-        super().__init__(host, reason)
+    def __init__(self, host: str, reason: str, temporary: bool = False) -> None:
+        super().__init__(host, reason, temporary)
         self.host = host
         self.reason = reason
+        self.temporary = temporary
 
     def __str__(self) -> str:
         return f"the host name {self.host!r} has no known address: {self.reason}"
@@ -130,7 +132,8 @@ class Address:
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
-            raise UnknownHost(self.host, error.strerror or str(error)) from None
+            temporary = error.errno == socket.EAI_AGAIN
+            raise UnknownHost(self.host, error.strerror or str(error), temporary) from None
         hosts = (str(sockaddr[0]) for _, _, _, _, sockaddr in found)
         return list(dict.fromkeys(Address(host, self.port) for host in hosts))
 

@@ -118,6 +118,7 @@ def deploy(
         click.echo(f"constellation: {note}", err=True)
     keypair = key_options.key(loopback_only=where.is_loopback)
     # Imported now: it takes a while, and what is typed wrong is told before that.
+    from constellation.cli.bridge import bridge_at
     from constellation.cli.client import Client
 
     request = Deploy(
@@ -127,8 +128,9 @@ def deploy(
         mem=None if mem is None else int(mem),
         cpu=None if cpu is None else float(cpu),
     )
-    endpoint = where.resolve()[0].endpoint
-    client = Client(endpoint, None if keypair is None else Curve(keypair), package, request, format)
+    security = None if keypair is None else Curve(keypair)
+    endpoint = bridge_at(where, security)
+    client = Client(endpoint, security, package, request, format)
     code = client.run()
     # Whoever reads standard input for us may never come back from it.
     os._exit(code)

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 import msgspec
-import zmq
 
 from constellation.address import Address
 from constellation.cli.commands import Command
-from constellation.cli.master import address_argument, connection
+from constellation.cli.feed import events_of
+from constellation.cli.master import address_argument, security
 from constellation.cli.options import (
     KeyOptions,
     format_option,
@@ -18,8 +18,6 @@ from constellation.cli.options import (
     verbose_option,
     version_option,
 )
-from constellation.control.cluster import AskStatus, Status
-from constellation.session.client import ask
 from constellation.settings import Format
 
 __all__ = ["events"]
@@ -40,25 +38,12 @@ def events(
 
     HOST:PORT is where the master listens.
     """
-    endpoint, security = connection(address, key_options)
-    found = ask(endpoint, security, AskStatus())
-    assert isinstance(found, Status)
-    context: zmq.Context[Any] = zmq.Context()
-    socket = context.socket(zmq.SUB)
-    try:
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.IPV6, 1)
-        socket.setsockopt(zmq.RCVHWM, 0)
-        socket.subscribe(b"")
-        if security is not None:
-            security.secure_connection(socket)
-        socket.connect(address.resolve()[0].with_port(found.events).endpoint)
-        while True:
-            _, body = socket.recv_multipart()
-            click.echo(body.decode() if format is Format.JSON else line(msgspec.json.decode(body)))
-    finally:
-        socket.close()
-        context.term()
+    for event in events_of(address, security(address, key_options)):
+        click.echo(_json(event) if format is Format.JSON else line(event))
+
+
+def _json(event: dict[str, Any]) -> str:
+    return msgspec.json.encode(event).decode()
 
 
 def line(event: dict[str, Any]) -> str:

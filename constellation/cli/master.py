@@ -7,11 +7,11 @@ import click
 from constellation.address import Address
 from constellation.cli.options import KeyOptions
 from constellation.control import cluster
-from constellation.session.client import ask
+from constellation.session.client import ask_one_of
 from constellation.transport.curve import Curve
 from constellation.transport.network import Security
 
-__all__ = ["address_argument", "connection", "query"]
+__all__ = ["address_argument", "query", "security"]
 
 
 def _address(context: click.Context, parameter: click.Parameter, text: str) -> Address:
@@ -25,19 +25,18 @@ address_argument = click.argument("address", callback=_address, metavar="HOST:PO
 """Where the master listens."""
 
 
-def connection(address: Address, key_options: KeyOptions) -> tuple[str, Security | None]:
-    """The endpoint of the master, and how connections to it are secured."""
+def security(address: Address, key_options: KeyOptions) -> Security | None:
+    """How connections to the master are secured."""
     keypair = key_options.key(loopback_only=address.is_loopback)
-    return address.resolve()[0].endpoint, None if keypair is None else Curve(keypair)
+    return None if keypair is None else Curve(keypair)
 
 
-def query(
-    address: Address, key_options: KeyOptions, request: cluster.Request
-) -> cluster.Status | cluster.NodeAnswer | cluster.Done:
+def query(address: Address, key_options: KeyOptions, request: cluster.Request) -> cluster.Reply:
     """Ask the master.
 
     Raises:
         MasterError: There is no answer, or it cannot be done.
+        UnknownHost: The host name stands for nothing.
     """
-    endpoint, security = connection(address, key_options)
-    return ask(endpoint, security, request)
+    endpoints = [each.endpoint for each in address.resolve()]
+    return ask_one_of(endpoints, security(address, key_options), request)[1]

@@ -61,6 +61,7 @@ def as_json(found: Status) -> dict[str, Any]:
     return {
         "version": found.version,
         "sequence": found.sequence,
+        "events": found.events,
         "nodes": [_fields(node) for node in found.nodes],
         "programs": [_fields(program) for program in found.programs],
         "waiting": [_fields(size) for size in found.waiting],

@@ -38,7 +38,11 @@ class AskNode(Message, frozen=True):
     """Which node are you? What a node is asked."""
 
 
-Request: TypeAlias = AskStatus | AskKill | AskNode
+class AskWho(Message, frozen=True):
+    """Who are you? What every service is asked."""
+
+
+Request: TypeAlias = AskStatus | AskKill | AskNode | AskWho
 
 
 # -- replies --------------------------------------------------------------------------------------
@@ -154,6 +158,20 @@ class NodeAnswer(Message, frozen=True):
     master: str | None
 
 
+class Who(Message, frozen=True):
+    """This is who I am: also the answer to what another service would have to answer.
+
+    Attributes:
+        kind: ``master``, ``node`` or ``bridge``.
+        master: Where the master is reached; None: I know of none.
+        bridges: Where bridges are reached that I know of.
+    """
+
+    kind: str
+    master: str | None
+    bridges: tuple[str, ...] = ()
+
+
 class Done(Message, frozen=True):
     """That is done, or on its way."""
 
@@ -166,7 +184,7 @@ class Wrong(Message, frozen=True):
     text: str
 
 
-Reply: TypeAlias = Status | NodeAnswer | Done | Wrong
+Reply: TypeAlias = Status | NodeAnswer | Who | Done | Wrong
 
 request_decoder = msgspec.msgpack.Decoder(Request)
 reply_decoder = msgspec.msgpack.Decoder(Reply)

@@ -93,6 +93,7 @@ class Router:
         key: The process's key; its routing id is ``I`` + key.
         endpoint: What the listener is bound to, as ZeroMQ writes it.
         listener: A bound and listening socket, taken over; None: the router does not listen.
+        others: Further ones, and what each is bound to.
         network: How it is reached where there are several machines; None: there is one.
         security: How connections over TCP are secured; None: there are none, or they are not.
         doorkeeper: Logs who connects and is no peer; None: nobody does.
@@ -104,6 +105,7 @@ class Router:
         endpoint: str,
         listener: socket.SocketType | None,
         *,
+        others: Sequence[tuple[str, socket.SocketType]] = (),
         network: Network | None = None,
         security: Security | None = None,
         doorkeeper: Doorkeeper | None = None,
@@ -140,6 +142,8 @@ class Router:
             self._watch(doorkeeper.events)
         if listener is not None:
             self._bind(endpoint, listener)
+        for other in others:
+            self._bind(*other)
         if network is not None:
             self._bind(network.near_endpoint(key), network.listener)
         self._dialled: dict[str, bytes] = {}  # where it was reached -> route

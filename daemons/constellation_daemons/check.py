@@ -44,7 +44,8 @@ def check_node(address: Address, master: Address, keypair: Keypair | None) -> in
 
 def _listening(address: Address) -> bool:
     try:
-        listen_at(address).close()
+        for listener in listen_at(address):
+            listener.socket.close()
     except (ListenError, UnknownHost) as error:
         click.echo(f"here: {error}")
         return True
@@ -64,15 +65,13 @@ def _node(name: str, keypair: Keypair | None, *, absent: bool) -> bool:
 def _answer(
     what: str, address: Address, keypair: Keypair | None, request: Request
 ) -> Status | NodeAnswer | None:
+    role = what.partition(" ")[0]
     security = None if keypair is None else Curve(keypair)
     try:
         endpoint = address.resolve()[0].endpoint
-        found = ask(endpoint, security, request, attempts=1, patience=_PATIENCE)
-    except MasterError:
-        click.echo(
-            f"{what}: no answer within {_PATIENCE:g} s. It does not run, or a firewall is in "
-            f"between, or its key is another one"
-        )
+        found = ask(endpoint, security, request, attempts=1, patience=_PATIENCE, role=role)
+    except MasterError as error:
+        click.echo(f"{what}: {error}")
         return None
     except UnknownHost as error:
         click.echo(f"{what}: {error}")

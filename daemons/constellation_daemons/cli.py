@@ -139,7 +139,7 @@ def master(
     HOST:PORT is where the master listens. If it is the `fabric_addr` of a node in NODES.TOML, the
     master is that node too.
     """
-    found = config.load(nodes)
+    found = config.load(nodes, Address.resolve)
     addresses = [address, *found.addresses, *([] if advertise is None else [advertise])]
     keypair = key_options.key(loopback_only=all(each.is_loopback for each in addresses))
     run_master(

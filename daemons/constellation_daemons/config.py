@@ -16,14 +16,16 @@ Only ``fabric_addr`` must be there.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from constellation.address import Address
+from constellation.address import Address, UnknownHost
 from constellation.errors import ConstellationError
 from constellation_daemons.node_config import Node, Problem, nodes_of, spelled
 from constellation_daemons.toml_lines import Path, key_lines
@@ -35,8 +37,13 @@ else:
 
 __all__ = ["Config", "ConfigError", "load"]
 
+logger = logging.getLogger(__name__)
+
 _MOST: Final = 64 << 20
 """Bytes of the largest file that is read: far more than ten thousand nodes take."""
+
+_AT_ONCE: Final = 16
+"""Names that are looked up at the same time."""
 
 _PLACE: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 
@@ -89,8 +96,15 @@ class Config:
         return all(address.is_loopback for address in self.addresses)
 
 
-def load(file: str | os.PathLike[str]) -> Config:
+def load(
+    file: str | os.PathLike[str], look_up: Callable[[Address], object] | None = None
+) -> Config:
     """Read and check a file.
+
+    Args:
+        file: Its path.
+        look_up: Raises UnknownHost for an address whose host name has none; None: names are not
+            looked up. Where the name service cannot say it is logged.
 
     Raises:
         ConfigError: It cannot be read, or is not as it should be.
@@ -99,14 +113,51 @@ def load(file: str | os.PathLike[str]) -> Config:
     text = _text(name)
     document = _document(name, text)
     try:
-        return Config(nodes_of(document))
+        config = Config(nodes_of(document))
     except Problem as problem:
-        lines = key_lines(text)
-        told = problem.text
-        if problem.other in lines:
-            told += f" (line {lines[problem.other]})"
-        line = _line(lines, problem.path)
-        raise ConfigError(name, line, spelled(problem.path), told) from None
+        raise _error(name, text, problem) from None
+    if look_up is not None:
+        _check_names(name, text, config.nodes, look_up)
+    return config
+
+
+def _error(name: str, text: str, problem: Problem) -> ConfigError:
+    lines = key_lines(text)
+    told = problem.text
+    if problem.other in lines:
+        told += f" (line {lines[problem.other]})"
+    return ConfigError(name, _line(lines, problem.path), spelled(problem.path), told)
+
+
+def _check_names(
+    name: str, text: str, nodes: Iterable[Node], look_up: Callable[[Address], object]
+) -> None:
+    """See that others can be reached by their names: all that the cluster connects to."""
+
+    def unknown(address: Address) -> UnknownHost | None:
+        try:
+            look_up(address)
+        except UnknownHost as error:
+            return error
+        return None
+
+    named: dict[Path, Address] = {}
+    for index, node in enumerate(nodes):
+        reached = "fabric_addr" if node.advertise is None else "advertise"
+        for key, address in ((reached, node.reached_at), ("bridge_bind", node.bridge_bind)):
+            if address is not None and address.is_name:
+                named["nodes", index, key] = address
+    hosts = {address.host: address for address in named.values()}
+    with ThreadPoolExecutor(_AT_ONCE) as executor:
+        found = dict(zip(hosts, executor.map(unknown, hosts.values()), strict=True))
+    for path, address in named.items():
+        error = found[address.host]
+        if error is None:
+            continue
+        told = _error(name, text, Problem(path, f"expected a host that can be found, but {error}"))
+        if not error.temporary:
+            raise told
+        logger.warning("%s; it is tried again", told)
 
 
 def _line(lines: dict[Path, int], path: Path) -> int | None:

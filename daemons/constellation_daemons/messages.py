@@ -43,10 +43,15 @@ class BridgeHello(Message, frozen=True):
     Attributes:
         endpoint: Where agents reach it.
         python: The version of Python.
+        programs: All that it runs and has asked something for. What else a master takes for its
+            own has ended.
+        ended: Programs that have ended, of which it is not known that a master has heard it.
     """
 
     endpoint: str
     python: str
+    programs: tuple[bytes, ...] = ()
+    ended: tuple[bytes, ...] = ()
 
 
 class Ask(Message, frozen=True):
@@ -82,12 +87,6 @@ class Finish(Message, frozen=True):
     program: bytes
 
 
-class Runs(Message, frozen=True):
-    """I run this program, which a new master may not know of."""
-
-    program: bytes
-
-
 class Believes(Message, frozen=True):
     """A program takes what it had on a node for lost, so it must be."""
 
@@ -96,7 +95,7 @@ class Believes(Message, frozen=True):
     incarnation: int
 
 
-FromBridge: TypeAlias = BridgeHello | Runs | Ask | Drop | Finish | Believes
+FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Believes
 
 
 # -- master -> bridge -----------------------------------------------------------------------------
@@ -156,6 +155,20 @@ class NodeLost(Message, frozen=True):
     incarnation: int
 
 
+class AgentLost(Message, frozen=True):
+    """A program has no agent on a node any more, and what was granted there before is over.
+
+    Attributes:
+        program: The program.
+        node: The node.
+        text: What has become of the agent.
+    """
+
+    program: bytes
+    node: str
+    text: str
+
+
 class KillProgram(Message, frozen=True):
     """A user of the cluster has ended a program."""
 
@@ -172,7 +185,7 @@ class KillProcess(Message, frozen=True):
 
 
 ToBridge: TypeAlias = (
-    Open | Granted | Waits | Refused | Again | NodeLost | KillProgram | KillProcess
+    Open | Granted | Waits | Refused | Again | NodeLost | AgentLost | KillProgram | KillProcess
 )
 
 
@@ -339,11 +352,23 @@ class Exited(Message, frozen=True):
     status: str
 
 
+class AgentEnded(Message, frozen=True):
+    """A program has no agent here any more: all that was confirmed for it before is over.
+
+    Attributes:
+        program: The program.
+        text: What has become of its agent, for the user.
+    """
+
+    program: bytes
+    text: str
+
+
 class Leaving(Message, frozen=True):
     """I take nothing new, and go when what I have has ended."""
 
 
-FromNode: TypeAlias = Offer | Busy | Confirmed | Started | Failed | Exited | Leaving
+FromNode: TypeAlias = Offer | Busy | Confirmed | Started | Failed | Exited | AgentEnded | Leaving
 
 
 # -- others, to the master ------------------------------------------------------------------------

@@ -6,11 +6,13 @@ import logging
 import os
 import selectors
 import signal
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import platformdirs
 
-from constellation.address import Address
+from constellation.address import Address, UnknownHost
 from constellation.process import signals, system
 from constellation.process.signals import Wakeup
 from constellation.program.tree import sweep
@@ -27,6 +29,7 @@ from constellation_daemons.master.feed import Feed
 from constellation_daemons.master.place import own_node, reached_at
 from constellation_daemons.master.service import Master
 from constellation_daemons.master.values import Amount
+from constellation_daemons.names import Names
 from constellation_daemons.node.service import Node, Places
 from constellation_daemons.node_config import Node as NodeConfig
 
@@ -116,16 +119,20 @@ class _Process:
             elif self.node is not None:
                 self.node.reap()
 
-    def listen(self, address: Address) -> tuple[bytes, Router]:
+    def listen(self, address: Address) -> tuple[bytes, Router, str]:
+        """Listen there. Gives the key, the router, and the first numeric host."""
         key = os.urandom(16)
-        listener = listen_at(address)
-        endpoint = address.resolve()[0].endpoint
-        return key, Router(
-            key, endpoint, listener, security=self._security, doorkeeper=Doorkeeper()
+        listeners = listen_at(address)
+        first, *others = [(each.address.endpoint, each.socket) for each in listeners]
+        router = Router(
+            key, *first, others=others, security=self._security, doorkeeper=Doorkeeper()
         )
+        return key, router, listeners[0].address.host
 
     def feed(self, router: Router, address: Address) -> Feed:
-        return Feed(router.context, address.with_port(0), self._security)
+        feed = Feed(router.context, address.with_port(0), self._security)
+        feed.watch(self.loop)
+        return feed
 
     def run(self) -> None:
         """Serve until a signal comes; then end what runs."""
@@ -149,12 +156,15 @@ def run_node(options: NodeOptions) -> None:
 
     Raises:
         ListenError: It cannot listen there.
+        UnknownHost: A host name stands for nothing.
     """
+    if options.join is not None:
+        _check_name(options.join)
     process = _Process(options.keypair)
     _prepare(options.places)
-    key, router = process.listen(options.address)
+    key, router, host = process.listen(options.address)
     node = process.node = Node(
-        process.loop, options.address, options.keypair, options.places, limit=options.limit
+        process.loop, options.address, host, options.keypair, options.places, limit=options.limit
     )
     sessions = Sessions(process.loop, router, key, node, answer=node.answer)
     logger.info("a node listens at %s", options.address)
@@ -163,6 +173,19 @@ def run_node(options: NodeOptions) -> None:
         _Joining(process.loop, sessions, node, options.join, name).ask()
     process.run()
     sessions.close()
+
+
+def _check_name(address: Address) -> None:
+    """See that a host name is one. A name service that cannot say is asked again later.
+
+    Raises:
+        UnknownHost: It is none.
+    """
+    try:
+        address.resolve()
+    except UnknownHost as error:
+        if not error.temporary:
+            raise
 
 
 class _Joining:
@@ -174,17 +197,29 @@ class _Joining:
         self._loop = loop
         self._sessions = sessions
         self._node = node
-        self._endpoint = master.resolve()[0].endpoint
+        self._master = master
+        self._names = Names(loop)
         self._name = name
         self._asking: Session | None = None
+        self._asked = 0
 
     def ask(self) -> None:
         """Ask, and look after a while whether that was of use."""
         asking = self._asking in list(self._sessions)
         if not (self._node.attached or asking):
-            self._asking = self._sessions.dial(self._endpoint)
-            self._asking.send(messages.encode(messages.Join(self._name)))
-            self._asking.close()
+            self._names.find(self._master, self._found, self._unknown)
+        else:
+            self._loop.after(_JOIN_AGAIN, self.ask)
+
+    def _unknown(self, error: UnknownHost) -> None:
+        logger.warning("the master cannot be looked for: %s; it is tried again", error)
+        self._loop.after(_JOIN_AGAIN, self.ask)
+
+    def _found(self, addresses: list[Address]) -> None:
+        self._asked += 1
+        self._asking = self._sessions.dial(addresses[self._asked % len(addresses)].endpoint)
+        self._asking.send(messages.encode(messages.Join(self._name)))
+        self._asking.close()
         self._loop.after(_JOIN_AGAIN, self.ask)
 
 
@@ -221,26 +256,37 @@ def run_master(options: MasterOptions) -> None:
 
     Raises:
         ListenError: It cannot listen there.
+        UnknownHost: The name of the host to listen at stands for nothing.
         NoPlace: It is not known where others reach it.
     """
     own = own_node(options.address, options.nodes, options.advertise)
     reached = reached_at(options.address, own, options.advertise)
     process = _Process(options.keypair)
     _prepare(options.places)
-    key, router = process.listen(options.address)
+    key, router, host = process.listen(options.address)
     rooms = _Rooms()
     sessions = Sessions(
         process.loop, router, key, rooms, answer=rooms.answer, timeout=options.timeout
     )
     if own is not None:
-        process.node = Node(process.loop, options.address, options.keypair, options.places)
+        process.node = Node(process.loop, options.address, host, options.keypair, options.places)
 
-    def dial(name: str) -> Session:
+    names = Names(process.loop)
+    dials: Counter[str] = Counter()
+
+    def dial(name: str, ready: Callable[[Session], None], failed: Callable[[str], None]) -> None:
         if own is not None and name == str(own.reached_at):
             assert process.node is not None
             assert rooms.master is not None
-            return pair(process.loop, rooms.master, process.node, name)
-        return sessions.dial(Address.parse(name).resolve()[0].endpoint)
+            ready(pair(process.loop, rooms.master, process.node, name))
+            return
+
+        def found(addresses: list[Address]) -> None:
+            # One of them each time: it may be that only some lead there.
+            dials[name] += 1
+            ready(sessions.dial(addresses[dials[name] % len(addresses)].endpoint))
+
+        names.find(Address.parse(name), found, lambda error: failed(str(error)))
 
     feed = process.feed(router, options.address)
     rooms.master = Master(

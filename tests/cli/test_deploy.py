@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from constellation.address import Address
 from constellation.cli.main import constellation
 from constellation.control.deployment import Deploy
 from constellation.program.pack import Package
@@ -44,8 +45,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
     def leave(code: int) -> None:
         raise Exited(code)
 
+    import constellation.cli.bridge
     import constellation.cli.client
 
+    def bridge_at(address: Address, _security: object) -> str:
+        return address.resolve()[0].endpoint
+
+    monkeypatch.setattr(constellation.cli.bridge, "bridge_at", bridge_at)
     monkeypatch.setattr(constellation.cli.client, "Client", Client)
     monkeypatch.setattr(os, "_exit", leave)
     return found

@@ -243,7 +243,32 @@ def test_who_is_no_bridge_is_told_from_one(cluster: Cluster, tmp_path: Path) -> 
             check=False,
         )
         assert done.returncode == 1
-        assert f"{name} has closed the connection. Is a bridge there" in done.stderr
+        kind = "master" if name == cluster.master else "node"
+        assert f"{name} is a {kind}, and no bridge: deploy to " in done.stderr
+        assert name != cluster.master or f"deploy to {cluster.bridge}\n" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["status"], ["events"], ["kill", "abc"]])
+def test_who_is_no_master_is_told_from_one(cluster: Cluster, command: list[str]) -> None:
+    for name, kind in ((cluster.bridge, "bridge"), (cluster.node(2), "node")):
+        words = [*command[:1], "--key-file", cluster.key_file, name, *command[1:]]
+        start = time.monotonic()
+        done = cluster.do(1, ["-m", "constellation", *words], cluster.environment)
+        assert time.monotonic() - start < 5
+        assert done.returncode == 1
+        told = f"{name} is a {kind}, and no master; that is at {cluster.master}\n"
+        assert done.stderr == f"Error: {told}"
+
+
+def test_nobody_is_told_from_a_bridge(cluster: Cluster, tmp_path: Path) -> None:
+    path = write(tmp_path, "init()")
+    name = cluster.node(77)
+    words = ["deploy", name, "--key-file", cluster.key_file, str(path)]
+    start = time.monotonic()
+    done = cluster.do(1, ["-m", "constellation", *words], cluster.environment)
+    assert time.monotonic() - start < 5
+    assert done.returncode == 1
+    assert f"nobody listens at {name}: start the bridge there" in done.stderr
 
 
 # -- tools ----------------------------------------------------------------------------------------
@@ -527,7 +552,7 @@ def test_what_is_wrong_is_said(cluster: Cluster) -> None:
     done = cluster.service("node", *arguments)
     assert done.returncode == 1
     assert "this machine has no such address" in done.stdout
-    assert f"master {cluster.node(50)}: no answer within" in done.stdout
+    assert f"master {cluster.node(50)}: nobody listens at {cluster.node(50)}" in done.stdout
     assert cluster.service("node", "--check", cluster.node(7)).returncode == 2
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation import Cpu, Mem
-from constellation.address import Address, PortRange
+from constellation.address import Address, PortRange, UnknownHost
 from constellation_daemons.config import Config, ConfigError, load
 from constellation_daemons.node_config import Enforce, Node
 
@@ -389,3 +389,50 @@ def test_whatever_is_in_the_file_the_error_is_ours(
     file.write_text(text)
     with pytest.raises(ConfigError):
         load(file)
+
+
+# -- host names -----------------------------------------------------------------------------------
+
+NAMED = """\
+[[nodes]]
+fabric_addr = "0.0.0.0:9999"
+advertise = "known.test:9999"
+
+[[nodes]]
+fabric_addr = "other.test:9999"
+bridge_bind = "bridge.test:8888"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("known.test", "nodes.toml:3: nodes[0].advertise"),
+        ("other.test", "nodes.toml:6: nodes[1].fabric_addr"),
+        ("bridge.test", "nodes.toml:7: nodes[1].bridge_bind"),
+    ],
+)
+def test_a_name_that_nobody_knows(
+    file: Path, name: str, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+    temporary = False
+
+    def look_up(address: Address) -> None:
+        asked.append(address.host)
+        if address.host == name:
+            raise UnknownHost(name, "no such name", temporary)
+
+    file.write_text(NAMED)
+    with pytest.raises(ConfigError) as caught:
+        load(file, look_up)
+    expected = (
+        f"{place}: expected a host that can be found, but the host name '{name}' has no known "
+        f"address: no such name"
+    )
+    assert str(caught.value) == expected
+    assert caught.value.exit_code == 2
+    assert sorted(asked) == ["bridge.test", "known.test", "other.test"]
+    temporary = True
+    assert len(load(file, look_up).nodes) == 2
+    assert expected in caplog.text

@@ -166,6 +166,14 @@ class Cluster:
         ]
         return bridge
 
+    def agents(self, number: int) -> list[int]:
+        """The process ids of the agents of a node."""
+        return [
+            child
+            for child in programs.children_of(self.running[self.node(number)].pid)
+            if b"agent.service" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
+
     # -- what it says
 
     def status(self) -> Status:
@@ -192,6 +200,13 @@ class Cluster:
     def wait_until_joined(self, count: int | None = None) -> None:
         count = len(self.sizes) if count is None else count
         self.wait_for(lambda: list(self.states().values()).count("joined") == count)
+
+    def wait_for_log(self, name: str, text: str) -> None:
+        """Wait until a service has logged something."""
+        end = time.monotonic() + LIMIT
+        while text not in self.log(name):
+            assert time.monotonic() < end, self.log(name)
+            time.sleep(0.05)
 
     @property
     def idle(self) -> bool:
@@ -304,10 +319,46 @@ class Cluster:
             check=False,
         )
 
+    @contextmanager
+    def feed(self) -> Iterator[Feed]:
+        """`constellation events`, from when it has subscribed on."""
+        words = ["-m", "constellation", "events", *self.key_options, self.master]
+        with subprocess.Popen(
+            self.at(self.client, [sys.executable, *words, "--format", "json", "-v"]),
+            env=self.environment_at(self.client),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            try:
+                feed = Feed(process)
+                feed.until(lambda: b"subscribed" in feed.err)
+                yield feed
+            finally:
+                process.kill()
+
     def json(self, command: str, *arguments: str) -> Any:
         done = self.tool(command, *arguments, "--format", "json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+
+class Feed:
+    """A subscriber to the events of a cluster."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._running = programs.Running(process)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return self._running.events
+
+    @property
+    def err(self) -> bytes:
+        return self._running.err
+
+    def until(self, condition: Callable[[], object]) -> None:
+        self._running.until(condition)
 
 
 def new_prefix() -> str:

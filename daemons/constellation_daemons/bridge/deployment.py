@@ -78,6 +78,8 @@ logger = logging.getLogger(__name__)
 
 _AGENT_LIMIT = 30.0
 """Seconds within which an agent has to connect, once its node is to run something."""
+_LAST_WORDS = 0.5
+"""Seconds that what an agent said may still take, when its node says that the agent is gone."""
 _END_LIMIT = 10.0
 """Seconds that agents have to remove what is theirs."""
 _GONE = "the deploy client is gone"
@@ -384,6 +386,22 @@ class Deployment:
                 self._forget_agent(session)
         host.lose(reason)
         self._look()
+
+    @_contained
+    def agent_lost(self, node: str, reason: str) -> None:
+        """A node has no agent any more."""
+        host = self._hosts.get(node)
+        if host is None or self._ending:
+            return
+        if not host.connected:
+            self.node_lost(node, reason)
+            return
+
+        def lose() -> None:
+            if self._hosts[node] is host:
+                self.node_lost(node, reason)
+
+        self._timers.append(self._service.loop.after(_LAST_WORDS, lose))
 
     # -- agents
 

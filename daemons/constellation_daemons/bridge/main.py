@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import msgspec
 
-from constellation.address import Address
+from constellation.address import Address, UnknownHost
 from constellation.control.stream import ControlError, MessageStream
 from constellation.process import descriptors, signals, system
 from constellation.process.signals import Wakeup
@@ -52,10 +52,9 @@ class _Process:
             keypair = Keypair(setup.public, setup.secret)
             security = Curve(keypair)
         bind = Address.parse(setup.bind)
-        listener = listen_at(bind)
+        first, *others = [(each.address.endpoint, each.socket) for each in listen_at(bind)]
         key = os.urandom(16)
-        endpoint = bind.resolve()[0].endpoint
-        router = Router(key, endpoint, listener, security=security, doorkeeper=Doorkeeper())
+        router = Router(key, *first, others=others, security=security, doorkeeper=Doorkeeper())
         sweep(setup.trees)
         self.bridge = Bridge(
             self._loop,
@@ -66,8 +65,7 @@ class _Process:
             secured=keypair is not None,
             timeout=setup.timeout,
         )
-        master = Address.parse(setup.master).resolve()[0].endpoint
-        self.bridge.attach_master(master, setup.endpoint)
+        self.bridge.attach_master(Address.parse(setup.master), setup.endpoint)
         selector = self._loop.selector
         selector.register(node, selectors.EVENT_READ, self._node_ready)
         selector.register(self._wakeup.fileno(), selectors.EVENT_READ, self._signalled)
@@ -116,7 +114,7 @@ def main(descriptor: int, level: int) -> NoReturn:
     if setup is not None:
         try:
             _Process(setup, node).run()
-        except ListenError as error:
+        except (ListenError, UnknownHost) as error:
             logger.error("%s", error)
             code = 1
     with contextlib.suppress(OSError):

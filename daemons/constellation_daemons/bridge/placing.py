@@ -7,6 +7,9 @@ asked           no final answer yet                 Granted, Refused: answered; 
                                                     lost: asked again of the next one
 answered        the deployment knows                its end, told by `drop` or by the node
 ==============  ==================================  ==============================================
+
+What a master must know is told as it is, and not only as it happens: each new session begins with
+all programs that run, and with those that have ended and no master is known to have heard of.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ import logging
 import platform
 from typing import Protocol
 
+from constellation.address import Address, UnknownHost
 from constellation.resources import Resources
 from constellation.session.loop import Loop
 from constellation.session.sessions import Session, Sessions
 from constellation_daemons.master.values import Amount
 from constellation_daemons.messages import (
     Again,
+    AgentLost,
     Ask,
     Believes,
     BridgeHello,
@@ -33,12 +38,12 @@ from constellation_daemons.messages import (
     NodeLost,
     Open,
     Refused,
-    Runs,
     ToBridge,
     Waits,
     encode,
     to_bridge,
 )
+from constellation_daemons.names import Names
 
 __all__ = ["MasterPlacing", "Programs"]
 
@@ -68,6 +73,9 @@ class Programs(Protocol):
     def node_lost(self, program: bytes, node: str) -> None:
         """A node is lost, and with it what the program had there."""
 
+    def agent_lost(self, program: bytes, node: str, text: str) -> None:
+        """A program has no agent on a node any more."""
+
     def kill(self, program: bytes, cause: str) -> None:
         """A user of the cluster has ended a program."""
 
@@ -81,20 +89,24 @@ class MasterPlacing:
     Args:
         loop: The bridge's.
         sessions: Those that it opens.
-        master: The endpoint of the master.
+        master: Where the master is reached.
         endpoint: Where agents reach this bridge.
     """
 
-    def __init__(self, loop: Loop, sessions: Sessions, master: str, endpoint: str) -> None:
+    def __init__(self, loop: Loop, sessions: Sessions, master: Address, endpoint: str) -> None:
         self._loop = loop
         self._sessions = sessions
-        self._endpoint = master
+        self._address = master
+        self._names = Names(loop)
+        self._dials = 0
+        self._complaint = ""  # what was logged last of its name: once is enough
         self._own_endpoint = endpoint
         self._programs: Programs | None = None
         self._asked: dict[bytes, dict[int, Ask]] = {}
         self._next: dict[bytes, int] = {}  # the lowest number that was not asked for, by program
         self._noted: dict[bytes, set[bool]] = {}  # what users were told since all had room
         self._lost: dict[bytes, set[tuple[str, int]]] = {}  # nodes that are lost to a program
+        self._ended: dict[bytes, None] = {}  # programs, of which no master may have heard it
         self._master: Session | None = None
 
     def start(self, programs: Programs) -> None:
@@ -124,15 +136,34 @@ class MasterPlacing:
         self._next.pop(program, None)
         self._noted.pop(program, None)
         self._lost.pop(program, None)
+        self._forget_ended()
+        self._ended[program] = None
         self._say(Finish(program))
 
     # -- the master
 
     def _dial(self) -> None:
-        self._master = self._sessions.dial(self._endpoint)
-        self._say(BridgeHello(self._own_endpoint, platform.python_version()))
-        for program in self._next:
-            self._say(Runs(program))
+        self._names.find(self._address, self._found, self._unknown)
+
+    def _unknown(self, error: UnknownHost) -> None:
+        if str(error) != self._complaint:
+            logger.warning("the master cannot be looked for: %s; it is tried again", error)
+            self._complaint = str(error)
+        self._loop.after(_AGAIN, self._dial)
+
+    def _found(self, addresses: list[Address]) -> None:
+        self._complaint = ""
+        # One of them each time: it may be that only some lead there.
+        self._dials += 1
+        self._master = self._sessions.dial(addresses[self._dials % len(addresses)].endpoint)
+        self._say(
+            BridgeHello(
+                self._own_endpoint,
+                platform.python_version(),
+                tuple(self._next),
+                tuple(self._ended),
+            )
+        )
         for program, lost in self._lost.items():
             for node, incarnation in lost:
                 self._say(Believes(program, node, incarnation))
@@ -151,8 +182,14 @@ class MasterPlacing:
     def ended(self, reason: str | None) -> None:
         """The master is gone: what runs goes on, and what waits is asked of the next one."""
         logger.warning("the master is gone: %s", reason or "it has ended")
+        self._forget_ended()
         self._master = None
         self._loop.after(_AGAIN, self._dial)
+
+    def _forget_ended(self) -> None:
+        """A master that has received all that was said knows what has ended."""
+        if self._master is not None and not self._master.unreceived:
+            self._ended.clear()
 
     def _say(self, message: FromBridge) -> None:
         if self._master is not None:
@@ -181,6 +218,8 @@ class MasterPlacing:
             case NodeLost(program, node, incarnation):
                 self._lost.setdefault(program, set()).add((node, incarnation))
                 programs.node_lost(program, node)
+            case AgentLost(program, node, text):
+                programs.agent_lost(program, node, text)
             case KillProgram(program, cause):
                 programs.kill(program, cause)
             case KillProcess(program, number, cause):

@@ -15,6 +15,8 @@ from typing import Any
 
 import msgspec
 
+from constellation.address import Address
+from constellation.control import cluster
 from constellation.control import deployment as client_messages
 from constellation.control.deployment import Denied, Deploy, Failed, Greeting, ToBridge, Welcome
 from constellation.errors import ConstellationError
@@ -76,7 +78,8 @@ class Bridge:
         self._deployments: dict[bytes, Deployment] = {}
         self._clients: dict[Session, Deployment | None] = {}
         self._agents: dict[Session, Deployment] = {}
-        self._sessions = Sessions(loop, router, key, self, timeout=timeout)
+        self._sessions = Sessions(loop, router, key, self, answer=self._answer, timeout=timeout)
+        self._who = cluster.Who("bridge", None)
         self._master: MasterPlacing | None = None
         self._open = placing is not None
         self._early: list[Session] = []  # clients that came before it was open
@@ -86,13 +89,15 @@ class Bridge:
         """Those that are under way, by program."""
         return self._deployments
 
-    def attach_master(self, master: str, endpoint: str) -> None:
+    def attach_master(self, master: Address, endpoint: str) -> None:
         """Have a master decide, and take clients when it says so.
 
         Args:
-            master: The endpoint of the master.
+            master: Where the master is reached.
             endpoint: Where agents reach this bridge.
         """
+        own = endpoint.removeprefix("tcp://")
+        self._who = cluster.Who("bridge", str(master), (own,))
         self.placing = self._master = MasterPlacing(self.loop, self._sessions, master, endpoint)
         self._master.start(self)
 
@@ -136,6 +141,10 @@ class Bridge:
     def node_lost(self, program: bytes, node: str) -> None:
         """A node is lost."""
         self._of(program, lambda deployment: deployment.node_lost(node, f"node {node}"))
+
+    def agent_lost(self, program: bytes, node: str, text: str) -> None:
+        """A program has no agent on a node any more."""
+        self._of(program, lambda deployment: deployment.agent_lost(node, f"node {node}: {text}"))
 
     def kill(self, program: bytes, cause: str) -> None:
         """A user of the cluster has ended a program."""
@@ -191,6 +200,15 @@ class Bridge:
             if deployment is not None and deployment.program in self._deployments:
                 logger.info("the client of %s is gone: %s", deployment.name, reason or "it left")
                 deployment.client_gone()
+
+    def _answer(self, request: bytes) -> bytes:
+        """A tool asks, which may want another service."""
+        try:
+            cluster.request_decoder.decode(request)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            logger.warning("a request that is none: %s", error)
+            return cluster.encode(cluster.Wrong(f"no request: {error}; expected AskWho"))
+        return cluster.encode(self._who)
 
     def _greet(self, session: Session, message: Greeting | Hello) -> None:
         why = _denial(message.python)

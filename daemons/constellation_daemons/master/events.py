@@ -71,9 +71,16 @@ class AskerGone(_Event, frozen=True):
 
 
 class ProgramEnded(_Event, frozen=True):
-    """A program is over: nothing more is to be started for it."""
+    """A program is over: nothing more is to be started for it.
+
+    Attributes:
+        program: Which.
+        unheard: Whether its end is published also where nothing is known of the program: it may
+            have begun under another master.
+    """
 
     program: str
+    unheard: bool = False
 
 
 class Told(_Event, frozen=True):

@@ -105,12 +105,12 @@ class Requests:
     def program_ended(self, event: ProgramEnded, now: float) -> None:
         """Nothing more is to be started for a program."""
         jobs = self.programs.get(event.program)
-        if jobs is None:
+        if jobs is None and not event.unheard:
             return
-        for job in list(jobs):
+        for job in list(jobs or ()):
             self._stop(job, now)
             self._refuse(job, Why.ENDED)
-        del self.programs[event.program]
+        self.programs.pop(event.program, None)
         self._out.publish(Topic.PROGRAM_ENDED, program=event.program)
 
     # -- what becomes of jobs

@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 _BY_USER = "killed by a user of the cluster"
 _RENEW = 2.0
 _REDIAL = 1.0
+_REMEMBERED = 10_000  # programs that have ended
 _KINDS = {
     Why.NEVER: "NoCapacity",
     Why.NOT_NOW: "NoCapacity",
@@ -57,6 +58,7 @@ class _Node:
     session: Session | None = None
     incarnation: int | None = None  # while it has joined
     complaint: str = ""  # what was logged of it last: once is enough
+    dialling: bool = False
 
 
 class Master:
@@ -67,7 +69,8 @@ class Master:
         address: Where it is reached.
         nodes: What nodes.toml says.
         feed: Publishes events.
-        dial: Opens a session to a node.
+        dial: Opens a session to a node, and calls the first function with it, or the second with
+            why there is none.
         timeout: Seconds of silence after which somebody is lost.
         wait: Seconds after which clients are taken though not all nodes have joined.
     """
@@ -78,7 +81,7 @@ class Master:
         address: Address,
         nodes: Iterable[NodeConfig],
         feed: Feed,
-        dial: Callable[[str], Session],
+        dial: Callable[[str, Callable[[Session], None], Callable[[str], None]], None],
         *,
         timeout: float,
         wait: float,
@@ -92,6 +95,8 @@ class Master:
         self._by_session: dict[Session, _Node] = {}
         self._bridges: dict[Session, str] = {}
         self._programs: dict[str, Session] = {}
+        self._bridge_of: dict[str, str] = {}  # also of programs whose bridge is not there
+        self._ended: dict[str, None] = {}  # programs, those that ended last
         self._placing: dict[RequestId, int] = {}  # the attempt that no node has confirmed
         self._waiting: dict[RequestId, None] = {}
         self._scheduler = Scheduler(monotonic(), self._nodes)
@@ -135,9 +140,22 @@ class Master:
     # -- nodes
 
     def _connect(self, node: _Node) -> None:
-        if node.session is not None:
+        if node.session is not None or node.dialling:
             return
-        node.session = session = self._dial_node(node.name)
+        node.dialling = True
+
+        def ready(session: Session) -> None:
+            node.dialling = False
+            self._attach(node, session)
+
+        def failed(reason: str) -> None:
+            node.dialling = False
+            self._node_gone(node, reason)
+
+        self._dial_node(node.name, ready, failed)
+
+    def _attach(self, node: _Node, session: Session) -> None:
+        node.session = session
         self._by_session[session] = node
         config = node.config
         ports = None if config is None else config.port_range
@@ -176,6 +194,11 @@ class Master:
             if complaint != node.complaint:
                 logger.error("node %s: %s", node.name, complaint)
                 node.complaint = complaint
+        elif isinstance(message, messages.AgentEnded):
+            session = self._programs.get(message.program.hex())
+            if session is not None:
+                lost = messages.AgentLost(message.program, node.name, message.text)
+                session.send(messages.encode(lost))
         elif node.incarnation is not None:
             self._hear_of_process(node.name, node.incarnation, message)
 
@@ -203,6 +226,10 @@ class Master:
         ]
         capacity = Amount(offer.mem, offer.cpu)
         self._handle(events.NodeJoined(node.name, offer.incarnation, capacity, tuple(reports)))
+        for held in offer.held:
+            self._bridge_of.setdefault(held.program.hex(), held.bridge)
+        for bridge in set(self._bridges.values()):
+            self._end_others(bridge)
         joined = [each for each in self._nodes.values() if each.incarnation is not None]
         logger.info(
             "node %s has joined with %s: %d of %d",
@@ -248,29 +275,54 @@ class Master:
 
     def _hear(self, session: Session, message: messages.FromBridge | messages.Join) -> None:
         match message:
-            case messages.BridgeHello(endpoint, python):
-                session.name = endpoint
-                logger.info("bridge %s has come, with Python %s", endpoint, python)
-                self._bridges[session] = endpoint
-                if self._open:
-                    session.send(messages.encode(messages.Open()))
+            case messages.BridgeHello():
+                self._bridge_has_come(session, message)
             case messages.Join(name):
                 self._join(session, name)
             case _ if session not in self._bridges:
                 raise ValueError("a bridge says hello first")
             case messages.Ask():
                 self._ask(session, message)
-            case messages.Runs(program):
-                self._programs[program.hex()] = session
             case messages.Drop(program, number):
                 self._placing.pop(RequestId(program.hex(), number), None)
                 self._handle(events.Cancelled(RequestId(program.hex(), number)))
             case messages.Finish(program):
-                self._programs.pop(program.hex(), None)
-                self._handle(events.ProgramEnded(program.hex()))
+                self._program_ended(program.hex())
             case messages.Believes(program, node, incarnation):
-                self._programs[program.hex()] = session
+                self._runs(program.hex(), session)
                 self._handle(events.Told(program.hex(), node, incarnation))
+
+    def _bridge_has_come(self, session: Session, hello: messages.BridgeHello) -> None:
+        session.name = hello.endpoint
+        logger.info("bridge %s has come, with Python %s", hello.endpoint, hello.python)
+        self._bridges[session] = hello.endpoint
+        for program in hello.programs:
+            self._runs(program.hex(), session)
+        self._end_others(hello.endpoint)
+        for program in hello.ended:
+            self._program_ended(program.hex(), unheard=True)
+        if self._open:
+            session.send(messages.encode(messages.Open()))
+
+    def _runs(self, program: str, session: Session) -> None:
+        """A bridge has this program."""
+        self._programs[program] = session
+        self._bridge_of[program] = self._bridges[session]
+
+    def _end_others(self, bridge: str) -> None:
+        """A bridge has said what it runs: what else counted as its own has ended."""
+        for program, owner in list(self._bridge_of.items()):
+            if owner == bridge and program not in self._programs:
+                self._program_ended(program)
+
+    def _program_ended(self, program: str, *, unheard: bool = False) -> None:
+        self._programs.pop(program, None)
+        self._bridge_of.pop(program, None)
+        unheard = unheard and program not in self._ended
+        self._ended[program] = None
+        if len(self._ended) > _REMEMBERED:
+            del self._ended[next(iter(self._ended))]
+        self._handle(events.ProgramEnded(program, unheard))
 
     def _join(self, session: Session, name: str) -> None:
         address = str(Address.parse(name))
@@ -283,7 +335,7 @@ class Master:
 
     def _ask(self, session: Session, ask: messages.Ask) -> None:
         program = ask.program.hex()
-        self._programs[program] = session
+        self._runs(program, session)
         need = Amount(ask.mem, ask.cpu)
         request = RequestId(program, ask.number)
         self._handle(events.Requested(request, program, need, ask.wait, ask.answered))
@@ -423,6 +475,9 @@ class Master:
             # It is a node too, if it is asked as one.
             own = cluster.NodeAnswer(VERSION, platform.python_version(), str(self._address))
             return cluster.encode(own)
+        if isinstance(asked, cluster.AskWho):
+            bridges = sorted(each.removeprefix("tcp://") for each in self._bridges.values())
+            return cluster.encode(cluster.Who("master", str(self._address), tuple(bridges)))
         if isinstance(asked, cluster.AskStatus):
             return cluster.encode(self._status(processes=asked.processes))
         return cluster.encode(self._kill(asked.target))

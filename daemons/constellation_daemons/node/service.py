@@ -23,6 +23,7 @@ import msgspec
 from constellation.address import Address
 from constellation.control import cluster
 from constellation.control.stream import ControlError, MessageStream
+from constellation.exit_status import ExitStatus
 from constellation.process import system
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
@@ -42,6 +43,7 @@ from constellation_daemons.agent.processors import sweep
 from constellation_daemons.master.values import Amount
 from constellation_daemons.messages import (
     Admitted,
+    AgentEnded,
     Attach,
     Busy,
     Confirmed,
@@ -61,6 +63,7 @@ from constellation_daemons.node.capacity import machine_capacity
 from constellation_daemons.node.enforcement import Enforcement
 from constellation_daemons.node.groups import prepare
 from constellation_daemons.node.ledger import Ledger
+from constellation_daemons.node.remains import Remains
 from constellation_daemons.node_config import Enforce
 
 __all__ = ["Node", "Places"]
@@ -103,6 +106,7 @@ class Node:
     Args:
         loop: The service's.
         listens: Where it listens.
+        host: The first address of that in numbers: processes listen there.
         keypair: The key of the cluster; None: connections are not secured.
         places: Where it keeps things.
         limit: The most that it gives; None: what the machine has, or the master says.
@@ -112,6 +116,7 @@ class Node:
         self,
         loop: Loop,
         listens: Address,
+        host: str,
         keypair: Keypair | None,
         places: Places,
         *,
@@ -119,6 +124,7 @@ class Node:
     ) -> None:
         self._loop = loop
         self._listens = listens
+        self._host = host
         self._keypair = keypair
         self._places = places
         self._limit = limit
@@ -133,6 +139,7 @@ class Node:
         self._stopping = False
         self._enforcement: Enforcement | None = None  # under pressure
         self._groups = prepare()
+        self._remains = Remains(loop, places.store, places.store_limit, places.trees)
 
     def kill(self) -> None:
         """Whatever has not ended is killed."""
@@ -149,7 +156,8 @@ class Node:
     @property
     def idle(self) -> bool:
         """Whether nothing runs here."""
-        return not self._agents and (self._bridge is None or self._bridge.ended)
+        ended = self._bridge is None or self._bridge.ended
+        return ended and not self._agents and not self._remains.busy
 
     def stop(self) -> None:
         """End everything that runs here."""
@@ -184,9 +192,11 @@ class Node:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             logger.warning("a request that is none: %s", error)
             return cluster.encode(cluster.Wrong(f"no request: {error}; expected AskNode"))
+        attached = self._attached
+        master = attached.master if self._master and attached else None
         if not isinstance(asked, cluster.AskNode):
-            return cluster.encode(cluster.Wrong("this is a node; expected AskNode"))
-        master = self._attached.master if self._master and self._attached else None
+            bridge = attached.bridge if attached else None
+            return cluster.encode(cluster.Who("node", master, () if bridge is None else (bridge,)))
         return cluster.encode(cluster.NodeAnswer(VERSION, platform.python_version(), master))
 
     # -- masters
@@ -279,8 +289,10 @@ class Node:
             try:
                 self._agents[place.program] = self._start_agent(place)
             except OSError as error:
-                logger.error("no agent can be started: %s", error)
-                self._tell(self._ledger.gone(place.program, "no agent can be started"))
+                text = f"no agent can be started: {system.explained(error)}"
+                logger.error("%s", text)
+                self._tell([AgentEnded(place.program, text)])
+                self._tell(self._ledger.gone(place.program, text))
             else:
                 if self._enforcement is not None:
                     self._enforcement.wake()
@@ -307,6 +319,9 @@ class Node:
         assert attach is not None
         ours, theirs = socket.socketpair()
         keypair = self._keypair
+        # A name may stand for more than where processes listen.
+        own = attach.advertised == self._listens.host
+        advertised = self._host if own else attach.advertised
         try:
             process = subprocess.Popen(
                 [
@@ -333,8 +348,8 @@ class Node:
                     bridge=place.bridge,
                     node=attach.node,
                     incarnation=self._incarnation,
-                    host=self._listens.resolve()[0].host,
-                    advertised=attach.advertised,
+                    host=self._host,
+                    advertised=advertised,
                     ports=attach.ports,
                     trees=self._places.trees,
                     store=self._places.store,
@@ -384,7 +399,12 @@ class Node:
             self._agent_ready(program, agent)
         agent.stream.close()
         del self._agents[program]
-        self._tell(self._ledger.gone(program, "its agent has ended"))
+        text = _end_of_agent(agent.process.returncode)
+        if agent.process.returncode != 0:
+            logger.error("program %s: %s", program.hex()[:7], text)
+            self._remains.remove()
+        self._tell([AgentEnded(program, text)])
+        self._tell(self._ledger.gone(program, text))
         if self._enforcement is not None:
             self._enforcement.gone(program)
         self._sweep(agent.process.pid, _SWEEPS)
@@ -427,3 +447,12 @@ class Node:
         if agent.watched:
             agent.watched = False
             self._loop.selector.unregister(agent.stream)
+
+
+def _end_of_agent(code: int) -> str:
+    """What has become of an agent, for the user whose program it was for."""
+    if code == 0:
+        return "its agent has ended"
+    if code < 0:
+        return f"its agent was killed ({ExitStatus.from_wait(-code)})"
+    return f"its agent has failed with exit code {code}; the log of that node says how"

@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
+from constellation.address import Address
 from constellation.resources import Resources
 from constellation.session.loop import Loop
 from constellation_daemons import messages
 from constellation_daemons.bridge.placing import MasterPlacing
 from constellation_daemons.messages import (
     Again,
+    AgentLost,
     Ask,
     Believes,
     BridgeHello,
@@ -21,12 +23,11 @@ from constellation_daemons.messages import (
     NodeLost,
     Open,
     Refused,
-    Runs,
     Waits,
     encode,
 )
 
-P = b"p" * 16
+P, Q, R = (bytes([each]) * 16 for each in b"pqr")
 NEEDS = Resources(mem="10 MiB", cpu=0.5)
 
 
@@ -35,6 +36,7 @@ class FakeSession:
 
     def __init__(self) -> None:
         self.said: list[Any] = []
+        self.unreceived = 0
 
     def send(self, data: bytes) -> None:
         self.said.append(messages.to_master.decode(data))
@@ -49,9 +51,9 @@ class Show:
         self.told: list[tuple[Any, ...]] = []
         self.placing = MasterPlacing(
             self.loop,
-            self,
-            "tcp://10.0.0.1:9999",
-            "tcp://10.0.0.1:8888",  # type: ignore[arg-type]
+            self,  # type: ignore[arg-type]
+            Address.parse("10.0.0.1:9999"),
+            "tcp://10.0.0.1:8888",
         )
         self.placing.start(self)
 
@@ -89,6 +91,9 @@ class Show:
 
     def node_lost(self, *what: Any) -> None:
         self.told.append(("node_lost", *what))
+
+    def agent_lost(self, *what: Any) -> None:
+        self.told.append(("agent_lost", *what))
 
     def kill(self, *what: Any) -> None:
         self.told.append(("kill", *what))
@@ -162,9 +167,30 @@ def test_a_new_master_is_told_everything(show: Show) -> None:
     assert show.loop.run(lambda: len(show.sessions) == 2, 10)
     hello, *rest = show.said
     assert isinstance(hello, BridgeHello)
-    assert rest[:2] == [Runs(P), Believes(P, "10.0.0.3:9999", 5)]
-    assert [(each.number, type(each)) for each in rest[2:]] == [(2, Ask)]
+    assert hello.programs == (P,)
+    assert rest[0] == Believes(P, "10.0.0.3:9999", 5)
+    assert [(each.number, type(each)) for each in rest[1:]] == [(2, Ask)]
     assert show.told[-1] == ("node_lost", P, "10.0.0.3:9999")
+
+
+def test_a_master_is_told_what_has_ended_until_one_has_heard_it(show: Show) -> None:
+    for program in (P, Q, R):
+        show.placing.ask(program, 1, NEEDS, wait=True)
+    show.placing.finish(P)  # this is received
+    show.sessions[-1].unreceived = 0
+    show.placing.finish(Q)  # and this is not
+    show.sessions[-1].unreceived = 1
+    show.placing.ended("it was cut off")
+    show.placing.finish(R)
+    assert show.loop.run(lambda: len(show.sessions) == 2, 10)
+    assert (show.said[0].programs, show.said[0].ended) == ((), (Q, R))
+    show.sessions[-1].unreceived = 1
+    show.placing.ended("it was cut off again")
+    assert show.loop.run(lambda: len(show.sessions) == 3, 10)
+    assert show.said[0].ended == (Q, R)
+    show.placing.ended("it was killed")
+    assert show.loop.run(lambda: len(show.sessions) == 4, 10)
+    assert show.said[0].ended == ()
 
 
 def test_a_master_that_does_not_know_a_request_is_asked_again(show: Show) -> None:
@@ -201,6 +227,11 @@ def test_the_user_is_told_once_of_all_that_waits(show: Show) -> None:
     show.hear(Waits(P, 4, False))
     assert show.loop.run(lambda: len(show.told) == 5, 10)
     assert show.told[-1:] == told
+
+
+def test_the_loss_of_an_agent_is_passed_on(show: Show) -> None:
+    show.hear(AgentLost(P, "10.0.0.2:9999", "it was killed"))
+    assert show.told == [("agent_lost", P, "10.0.0.2:9999", "it was killed")]
 
 
 def test_kills_are_passed_on(show: Show) -> None:

@@ -1,0 +1,113 @@
+"""The events of a cluster, for as long as they are wanted, across restarts of its master."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from constellation.address import Address
+from constellation.control.cluster import AskStatus, Status
+from constellation.session.client import MasterError, ask_one_of
+from constellation.transport.network import Security
+
+__all__ = ["events_of"]
+
+logger = logging.getLogger(__name__)
+
+_AGAIN: Final = 1.0
+_EVENTS: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
+_OPTIONS: Final = {
+    zmq.LINGER: 0,
+    zmq.IPV6: 1,
+    zmq.RCVHWM: 0,
+    # A master whose machine is gone says nothing any more, and closes no connection.
+    zmq.HEARTBEAT_IVL: 2_000,
+    zmq.HEARTBEAT_TIMEOUT: 6_000,
+}
+
+
+def events_of(address: Address, security: Security | None) -> Iterator[dict[str, Any]]:
+    """Give the events, as they come, without end.
+
+    What happened to the events themselves is among them: ``feed.lost``, ``feed.resumed``, and
+    ``feed.missed`` where some were lost on the way.
+
+    Raises:
+        MasterError: There is no master now.
+        UnknownHost: The host name stands for nothing.
+    """
+    endpoint, status = _status(address, security)
+    context: zmq.Context[Any] = zmq.Context()
+    try:
+        while True:
+            yield from _one_feed(context, endpoint, status, security)
+            yield {"event": "feed.lost", "text": "the master is gone; it is waited for"}
+            endpoint, status = _wait_for_master(address, security)
+            text = "the master is there again; what was in between is not shown"
+            yield {"sequence": status.sequence, "event": "feed.resumed", "text": text}
+    finally:
+        context.term()
+
+
+def _status(address: Address, security: Security | None) -> tuple[str, Status]:
+    endpoints = [each.endpoint for each in address.resolve()]
+    endpoint, status = ask_one_of(endpoints, security, AskStatus())
+    assert isinstance(status, Status)
+    return endpoint, status
+
+
+def _wait_for_master(address: Address, security: Security | None) -> tuple[str, Status]:
+    while True:
+        try:
+            return _status(address, security)
+        except MasterError as error:
+            logger.info("%s", error)
+            time.sleep(_AGAIN)
+
+
+def _one_feed(
+    context: zmq.Context[Any], endpoint: str, status: Status, security: Security | None
+) -> Iterator[dict[str, Any]]:
+    """The events of one connection, to its end."""
+    master = Address.parse(endpoint.removeprefix("tcp://"))
+    socket = context.socket(zmq.SUB)
+    for option, value in _OPTIONS.items():
+        socket.setsockopt(option, value)
+    socket.subscribe(b"")
+    if security is not None:
+        security.secure_connection(socket)
+    monitor = socket.get_monitor_socket(_EVENTS)
+    try:
+        socket.connect(master.with_port(status.events).endpoint)
+        last = status.sequence
+        poller = zmq.Poller()
+        poller.register(socket, zmq.POLLIN)
+        poller.register(monitor, zmq.POLLIN)
+        while True:
+            ready = dict(poller.poll())
+            if socket in ready:
+                event = msgspec.json.decode(socket.recv_multipart()[1])
+                if event["sequence"] > last + 1:
+                    missed = f"{event['sequence'] - last - 1} events are not shown"
+                    yield {"event": "feed.missed", "text": missed}
+                # What is in the status already may come once more.
+                if event["sequence"] > last:
+                    last = event["sequence"]
+                    yield event
+            elif parse_monitor_message(monitor.recv_multipart())["event"] not in _GOOD:
+                return
+            else:
+                logger.info("subscribed to the events of %s at port %d", master, status.events)
+    finally:
+        socket.disable_monitor()
+        monitor.close(0)
+        socket.close()
+
+
+_GOOD: Final = {zmq.EVENT_HANDSHAKE_SUCCEEDED}

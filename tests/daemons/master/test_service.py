@@ -1,0 +1,158 @@
+"""The master's side of sessions, whose other ends are the test's."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from constellation.address import Address
+from constellation.session.loop import Loop
+from constellation_daemons import messages
+from constellation_daemons.master.instructions import Publish
+from constellation_daemons.master.service import Master
+from constellation_daemons.messages import (
+    AgentEnded,
+    AgentLost,
+    Ask,
+    BridgeHello,
+    Confirmed,
+    Finish,
+    Held,
+    Offer,
+    Place,
+)
+from constellation_daemons.node_config import Node as NodeConfig
+
+PYTHON = platform.python_version()
+P, Q = b"p" * 16, b"q" * 16
+NODE = "10.0.0.2:9999"
+BRIDGE = "tcp://10.0.0.2:8888"
+GIB = 1 << 30
+
+
+class FakeSession:
+    """What the master says to a peer."""
+
+    def __init__(self, decoder: msgspec.msgpack.Decoder[Any]) -> None:
+        self._decoder = decoder
+        self.name = "peer"
+        self.said: list[Any] = []
+
+    def send(self, data: bytes) -> None:
+        self.said.append(self._decoder.decode(data))
+
+    def close(self) -> None: ...
+
+    def silent(self, now: float) -> float:
+        return 0.0
+
+
+class World:
+    """A master, and whoever it talks to."""
+
+    port = 5555
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.published: list[tuple[str, str | None]] = []
+        self.node = FakeSession(messages.to_node)
+        config = NodeConfig(Address.parse(NODE))
+        here = Address.parse("10.0.0.1:9999")
+        self.master = Master(
+            self.loop,
+            here,
+            [config],
+            self,  # type: ignore[arg-type]
+            lambda name, ready, failed: ready(self.node),  # type: ignore[arg-type]
+            timeout=5.0,
+            wait=10.0,
+        )
+        assert self.loop.run(lambda: bool(self.node.said), 10)
+
+    def publish(self, event: Publish) -> None:
+        self.published.append((event.topic.value, event.program))
+
+    def ended(self, program: bytes) -> int:
+        return self.published.count(("program.ended", program.hex()))
+
+    def hear(self, session: FakeSession, message: Any) -> None:
+        self.master.heard(session, messages.encode(message))  # type: ignore[arg-type]
+
+    def offer(self, *held: Held) -> None:
+        self.hear(self.node, Offer(1, PYTHON, GIB, 10**9, held))
+
+    def bridge(self, *, programs: tuple[bytes, ...] = (), ended: tuple[bytes, ...] = ()) -> Any:
+        session = FakeSession(messages.to_bridge)
+        self.hear(session, BridgeHello(BRIDGE, PYTHON, programs, ended))
+        return session
+
+    def gone(self, session: FakeSession) -> None:
+        self.master.ended(session, "cut off")  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.loop.close()
+
+
+def held(program: bytes) -> Held:
+    return Held(program, 1, 1, 1 << 20, 10**7, b"k" * 16, BRIDGE)
+
+
+def ask(program: bytes) -> Ask:
+    return Ask(program, 1, 1 << 20, 10**7, True, 0)
+
+
+def test_the_end_of_a_program_is_published(world: World) -> None:
+    world.offer()
+    bridge = world.bridge()
+    world.hear(bridge, ask(P))
+    world.hear(bridge, Finish(P))
+    assert world.ended(P) == 1
+
+
+def test_a_bridge_that_comes_back_without_a_program_has_ended_it(world: World) -> None:
+    world.offer()
+    bridge = world.bridge()
+    for program in (P, Q):
+        world.hear(bridge, ask(program))
+    world.gone(bridge)
+    assert (world.ended(P), world.ended(Q)) == (0, 0)
+    world.bridge(programs=(Q,), ended=(P,))
+    assert (world.ended(P), world.ended(Q)) == (1, 0)
+
+
+def test_a_new_master_publishes_the_end_that_the_old_one_did_not_hear_of(world: World) -> None:
+    bridge = world.bridge(ended=(P,))
+    assert world.ended(P) == 1
+    world.gone(bridge)
+    world.bridge(ended=(P,))
+    assert world.ended(P) == 1, "it has heard of that"
+
+
+@pytest.mark.parametrize("node_first", [True, False])
+def test_what_only_a_node_still_knows_of_has_ended(world: World, node_first: bool) -> None:
+    if node_first:
+        world.offer(held(P), held(Q))
+    world.bridge(programs=(Q,))
+    if not node_first:
+        world.offer(held(P), held(Q))
+    assert (world.ended(P), world.ended(Q)) == (1, 0)
+
+
+def test_the_end_of_an_agent_is_told_to_the_bridge(world: World) -> None:
+    world.offer()
+    bridge = world.bridge()
+    world.hear(bridge, ask(P))
+    place = world.node.said[-1]
+    assert isinstance(place, Place)
+    world.hear(world.node, Confirmed(P, 1, place.attempt))
+    world.hear(world.node, AgentEnded(P, "it was killed"))
+    assert bridge.said[-1] == AgentLost(P, NODE, "it was killed")
+    world.hear(world.node, AgentEnded(Q, "of a program that nobody has"))

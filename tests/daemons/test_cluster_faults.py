@@ -1,0 +1,295 @@
+"""What becomes of programs when parts of a cluster fail, and of the parts that are left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cluster as clusters
+import programs
+import pytest
+from cluster import Cluster, Size
+
+from constellation.security.key_file import ensure_key_file
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def write(directory: Path, text: str, name: str = "program.py") -> Path:
+    path = directory / "program" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("from constellation import *\n" + textwrap.dedent(text))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """For tests that leave the cluster as it was."""
+    with clusters.cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(shared: Cluster) -> Iterator[Cluster]:
+    yield shared
+    shared.settle()
+
+
+# -- agents ---------------------------------------------------------------------------------------
+
+# Found by every interpreter of the services; it is the agents that it ends.
+FAILING = """
+    import os
+    import sys
+
+    if "constellation_daemons.agent.service" in sys.orig_argv and os.path.exists({flag!r}):
+        os._exit(3)
+"""
+
+SLEEPY = """
+    import subprocess
+    import sys
+    import time
+
+    def child(parent):
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+        print("up", pid().endpoint, flush=True)
+        time.sleep(600)
+
+    def main():
+        init(Resources(mem="1900 MiB", cpu=0.1))  # which only the first node has
+        # And these only the second, together.
+        needs = [Resources(mem=mem, cpu=0.3) for mem in ("600 MiB", "400 MiB")]
+        children = [spawn(child, resources=each).block() for each in needs]
+        receivers = [Receiver(each) for each in children]
+        for receiver in receivers:
+            try:
+                receiver.recv().block()
+            except ProcessExited as error:
+                print(error.status.lost or error.status.cause)
+
+    main()
+"""
+
+
+def test_an_agent_that_dies_at_its_start_ends_the_deployment_at_once(tmp_path: Path) -> None:
+    directory, modules, flag = tmp_path / "cluster", tmp_path / "modules", tmp_path / "flag"
+    directory.mkdir()
+    modules.mkdir()
+    text = textwrap.dedent(FAILING).format(flag=str(flag))
+    (modules / "sitecustomize.py").write_text(text)
+    path = write(tmp_path, "init()\nprint('on')\n")
+    with clusters.cluster(directory, sizes=(Size("1 GiB", 1),), modules=(modules,)) as own:
+        flag.touch()
+        start = time.monotonic()
+        done = own.run(path, form="human")
+        assert time.monotonic() - start < 10
+        assert done.code == 1
+        assert done.err.decode() == (
+            f"constellation: node {own.node(1)}: its agent has failed with exit code 3; "
+            f"the log of that node says how\n"
+        )
+        own.settle()
+        flag.unlink()
+        assert own.run(path, form="human").out == b"on\n"
+        own.settle()
+
+
+def test_an_agent_that_is_killed_takes_what_it_had_on_its_node_along(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path, SLEEPY)
+    with cluster.start(path) as running:
+        running.until(lambda: running.output().count(b"up") == 2)
+        (agent,) = cluster.agents(2)
+        processes = programs.descendants_of(agent)
+        os.kill(agent, signal.SIGKILL)
+        start = time.monotonic()
+        assert running.wait() == 101
+        assert time.monotonic() - start < 3
+    tree = running.tree
+    cause = f"node {cluster.node(2)}: its agent was killed (SIGKILL)"
+    assert tree.out.decode().splitlines() == [cause] * 2
+    assert [child.end for child in tree.children] == [f"lost: {cause}"] * 2
+    cluster.settle()
+    cluster.wait_for(lambda: not any(map(programs.alive, processes)), 5.0)
+    assert cluster.agents(1) == cluster.agents(2) == []
+
+
+# -- masters --------------------------------------------------------------------------------------
+
+READER = """
+    import sys
+
+    def main():
+        init()
+        print("up", flush=True)
+        sys.stdin.read()
+
+    main()
+"""
+
+
+def ended(feed: clusters.Feed) -> set[str]:
+    """The programs that have ended, as far as is told."""
+    return {event["program"] for event in feed.events if event["event"] == "program.ended"}
+
+
+def test_a_master_that_was_cut_off_hears_that_a_program_has_ended(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    path = write(tmp_path, READER)
+    sizes = (Size("1 GiB", 1),)
+    with (
+        clusters.cluster(directory, sizes=sizes, timeout=2.0, separate=True) as own,
+        own.feed() as feed,
+        own.start(path, stdin=True) as running,
+    ):
+        running.until(lambda: running.output() == b"up\n")
+        master = own.running[own.master]
+        master.send_signal(signal.SIGSTOP)
+        try:
+            own.wait_for_log(own.node(1), "the master is gone")
+            running.close_stdin()
+            assert running.wait() == 0
+        finally:
+            master.send_signal(signal.SIGCONT)
+        feed.until(lambda: ended(feed))
+        own.settle()
+        assert [event["event"] for event in feed.events].count("program.ended") == 1
+
+
+def test_a_new_master_hears_that_a_program_has_ended(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    path = write(tmp_path, READER)
+    sizes = (Size("1 GiB", 1),)
+    with clusters.cluster(directory, sizes=sizes, timeout=2.0, separate=True) as own:
+        with own.start(path, stdin=True) as running:
+            running.until(lambda: running.output() == b"up\n")
+            own.kill(own.master)
+            running.close_stdin()
+            assert running.wait() == 0
+        own.start_master()
+        own.wait_until_joined()
+        own.settle()
+        # Its first events are those of the node that joins, and of this end.
+        own.wait_for(lambda: own.status().sequence >= 2)
+
+
+def test_the_feed_goes_on_with_a_new_master(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    sizes = (Size("1 GiB", 1),)
+    path = write(tmp_path, "init()\n")
+    with (
+        clusters.cluster(directory, sizes=sizes, timeout=2.0, separate=True) as own,
+        own.feed() as feed,
+    ):
+        assert own.run(path).code == 0
+        feed.until(lambda: ended(feed))
+        own.kill(own.master)
+        feed.until(lambda: feed.events[-1]["event"] == "feed.lost")
+        own.start_master()
+        own.wait_until_joined()
+        feed.until(lambda: "feed.resumed" in [event["event"] for event in feed.events])
+        feed.until(lambda: feed.err.count(b"subscribed to the events") == 2)
+        own.settle()
+        assert own.run(path).code == 0
+        feed.until(lambda: len(ended(feed)) == 2)
+        own.settle()
+
+
+def test_strangers_at_the_port_of_the_events_are_told_of(cluster: Cluster) -> None:
+    port = cluster.json("status")["events"]
+    with cluster.feed() as feed, socket.create_connection((cluster.host(1), port)) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        stranger.settimeout(20)
+        with contextlib.suppress(ConnectionResetError):
+            while stranger.recv(1000):
+                pass  # it is sent a greeting, and cut off
+        cluster.wait_for_log(cluster.master, "what it sent is not what a peer sends")
+        assert cluster.run(ROOT / "examples" / "fibonacci.py", "3").code == 0
+        feed.until(lambda: ended(feed))
+
+
+# -- host names -----------------------------------------------------------------------------------
+
+# Found by every interpreter of the services, and those ask a file in place of the name service.
+NAMES = """
+    import os
+    import socket
+
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host, *arguments, **options):
+        if not str(host).endswith(".test"):
+            return real(host, *arguments, **options)
+        if not os.path.exists({hosts!r}):
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        with open({hosts!r}) as file:
+            known = dict(line.split() for line in file)
+        if host not in known:
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return real(known[host], *arguments, **options)
+
+    socket.getaddrinfo = getaddrinfo
+"""
+
+
+class Named(Cluster):
+    """A cluster whose second node has a name."""
+
+    def node(self, number: int) -> str:
+        return "second.test:9999" if number == 2 else super().node(number)
+
+
+def test_a_name_service_that_is_gone_ends_no_service(tmp_path: Path) -> None:
+    directory, modules, hosts = tmp_path / "cluster", tmp_path / "modules", tmp_path / "hosts"
+    directory.mkdir()
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text(textwrap.dedent(NAMES).format(hosts=str(hosts)))
+    sizes = (Size("512 MiB", 0.5), Size("1 GiB", 1))
+    made = Named(directory, sizes, clusters.new_prefix(), 2.0, modules=(modules,))
+    hosts.write_text(f"second.test {made.host(2)}\n")
+    path = write(tmp_path, "init(Resources(mem='1 GiB'))\nprint(pid().endpoint)\n")
+    with clusters.running(made) as own:
+        assert own.run(path, form="human").out.startswith(f"tcp://{own.host(2)}:".encode())
+        hosts.rename(tmp_path / "away")
+        own.kill(own.node(2))
+        own.wait_for_log(own.master, "the host name 'second.test' has no known address: no answer")
+        own.wait_for(lambda: own.states()[own.node(2)] == "lost")
+        time.sleep(1.5)  # it is tried again, and that is logged once
+        assert own.log(own.master).count("has no known address") == 1
+        (tmp_path / "away").rename(hosts)
+        own.start_node(2)
+        own.wait_until_joined()
+        assert own.run(path, form="human").code == 0
+        own.settle()
+
+
+def test_a_name_that_nobody_knows_is_told_with_its_line(tmp_path: Path) -> None:
+    modules, hosts = tmp_path / "modules", tmp_path / "hosts"
+    modules.mkdir()
+    hosts.touch()
+    (modules / "sitecustomize.py").write_text(textwrap.dedent(NAMES).format(hosts=str(hosts)))
+    made = Named(tmp_path, (), clusters.new_prefix(), 2.0, modules=(modules,))
+    config = tmp_path / "nodes.toml"
+    config.write_text('[[nodes]]\nfabric_addr = "second.test:9999"\n')
+    ensure_key_file(made.key_file)
+    done = made.service("master", made.node(1), str(config))
+    assert done.returncode == 2
+    assert f"{config}:2: nodes[0].fabric_addr: expected a host that can be found" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = made.service("node", "--join", "master.test:9999", made.node(3))
+    assert done.returncode == 1
+    assert "the host name 'master.test' has no known address" in done.stderr
+    done = made.service("node", "second.test:9999")
+    assert done.returncode == 1
+    assert "the host name 'second.test' has no known address" in done.stderr
