@@ -291,12 +291,13 @@ class Reactor:
                     logger.exception("constellation-io: unexpected error")
                 due = self._next_timer()
                 now = monotonic()
+                # First, since one that is disarmed here has to come back soon.
+                self._arm(now)
                 self._io_due = now + _LONGEST if due is None else due
                 if not self._armed and now - self._led_at < _RECENT:
                     self._io_due = min(self._io_due, now + _LEAD_GRACE)
                 if self._left_at is not None:
                     self._io_due = min(self._io_due, self._left_at + _LOOP_GRACE)
-                self._arm(now)
                 timeout = 0.0 if self._more and self._armed else min(self._io_due - now, _LONGEST)
             woken = self._inner.fileno() in self._outer.wait(max(timeout, 0.0))
             self._io_wakeup.clear()

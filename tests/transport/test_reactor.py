@@ -381,3 +381,18 @@ def test_a_reactor_whose_start_was_interrupted_stops() -> None:
         signal.signal(signal.SIGALRM, before)
         gc.enable()
     assert interrupted
+
+
+def test_a_wait_that_ends_when_the_io_thread_is_woken(service: Service) -> None:
+    """It waits for input no more for a moment, and must do so again after that."""
+    box = service.box()
+    reactor = service.reactor
+    eventually(lambda: reactor._armed)
+    with reactor.lock:
+        box.put(1)
+        time.sleep(0.05)  # it is woken by that, and waits for the lock
+        # As where the last await of a loop ends. The wake-up is taken with that for the input.
+        reactor._led_at = time.monotonic()
+    eventually(lambda: list(box.values) == [1])
+    box.put(2)
+    eventually(lambda: list(box.values) == [1, 2])
