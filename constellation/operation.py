@@ -21,13 +21,14 @@ from collections.abc import Generator, Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
 
+from constellation.awaited import Awaited, all_of, any_of
 from constellation.deadline import Deadline
 from constellation.errors import ConstellationError
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Operation", "Waiter", "Waits", "join", "select", "without_internals"]
+__all__ = ["Examination", "Operation", "Waiter", "Waits", "join", "select", "without_internals"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -52,6 +53,13 @@ class Waits(Protocol):
 
     def wait_async(self, operation: Operation[Any]) -> Generator[asyncio.Future[None], None, None]:
         """Attempt and suspend the current task until done."""
+
+
+class Examination(Protocol):
+    """Asks what the operations of a process wait for. The transport's lock is held."""
+
+    def is_full(self, peer: Any, stream: Any) -> bool:
+        """Whether a stream is certain to have no more room than is known here."""
 
 
 class Operation(Generic[T_co]):
@@ -194,6 +202,13 @@ class Operation(Generic[T_co]):
         """What this takes its turn at: of several operations with the same, the first is first."""
         return self
 
+    def _awaited(self, examination: Examination) -> Awaited | None:
+        """What this waits for; None where that is not certain, or comes by itself.
+
+        The transport's lock is held, and a thread or task waits for this that was not notified.
+        """
+        return None
+
 
 def _warn(unstarted: Operation[Any]) -> None:
     """The finalizer of operations that were not started."""
@@ -316,6 +331,9 @@ class _Select(_Combined["tuple[int, Any]"]):
         for operation in self._operations:
             operation._delist(waiter)
 
+    def _awaited(self, examination: Examination) -> Awaited | None:
+        return any_of([operation._awaited(examination) for operation in self._operations])
+
 
 class _Join(_Combined["list[Any]"]):
     __slots__ = ("_done",)
@@ -361,6 +379,9 @@ class _Join(_Combined["list[Any]"]):
     def _delist(self, waiter: Waiter) -> None:
         for operation in self._operations:
             operation._delist(waiter)
+
+    def _awaited(self, examination: Examination) -> Awaited | None:
+        return all_of([operation._awaited(examination) for operation in self._waiting()])
 
 
 def select(*operations: Operation[Any]) -> Operation[tuple[int, Any]]:

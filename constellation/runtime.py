@@ -40,6 +40,7 @@ from constellation.process import (
     zygote,
 )
 from constellation.process.directory import RuntimeDirectory
+from constellation.process.examiner import Examiner
 from constellation.process.identity import Identity, Newborn
 from constellation.process.image import Image
 from constellation.process.origin import Origin
@@ -305,6 +306,7 @@ def _enter(
         newborn.pid, newborn.listener, newborn.control, inlet=Mailbox, network=newborn.network
     )
     context.install(context.Context(transport, image))
+    transport.on_examine = Examiner(transport).asked
     identity = adoption.await_adoption(newborn)
     runtime = _runtime = Runtime(identity, image, transport, linger, writers)
     # Registered first, so it runs last: what the user registers may still use channels.
@@ -359,9 +361,7 @@ def _check(why: str) -> None:
             f"{why}, so it cannot be called inside a running event loop: "
             "call it before asyncio.run()"
         )
-    tracker = sys.modules.get("multiprocessing.resource_tracker")
-    spared = getattr(getattr(tracker, "_resource_tracker", None), "_pid", None)
-    children = [child for child in system.children() if child != spared]
+    children = system.users_children()
     if children:
         raise InitError(
             f"{why}, so there may be no child process, neither running nor unwaited for, "

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 VALUES = "values"
 VALUE_MODULES = [
     "address",
+    "awaited",
     "deadline",
     "errors",
     "exit_status",

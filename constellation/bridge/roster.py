@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from constellation.awaited import Awaited, renumbered
 from constellation.bridge.events import Event
 from constellation.bridge.spawns import Spawns
 from constellation.bridge.tree import Notice, ProgramTree
@@ -36,6 +37,8 @@ from constellation.control.messages import (
     Died,
     End,
     Eof,
+    Examine,
+    Examined,
     Exited,
     Failed,
     FromHost,
@@ -119,6 +122,7 @@ class _Member:
     pid: Pid | None = None
     unwanted: bool = False  # nobody is to hear of it
     owed: int = 0  # bytes of output that its monitor was not given room for again
+    spoke: bool = False  # so it has been adopted, before which it may be told nothing else
     dead: bool = False
     killed: bool = False  # by the command for a signal that came to it, or with its host
     cause: str | None = None  # why, by whomever
@@ -133,6 +137,8 @@ class Roster:
         places: Decides where they run.
         show: Takes what is to be shown, in order.
         may_grow: Whether more output may be taken in now.
+        examined: Told which process does nothing but wait, the host that it is on, and what it
+            waits for, in which spawns have the numbers of what they are to make. None: nobody asks.
     """
 
     def __init__(
@@ -140,10 +146,12 @@ class Roster:
         places: Places,
         show: Callable[[Iterable[Event]], None],
         may_grow: Callable[[], bool],
+        examined: Callable[[int, Host, Examined], None] | None = None,
     ) -> None:
         self._places = places
         self._show = show
         self._may_grow = may_grow
+        self._examined = examined
         self._tree = ProgramTree()
         self._spawns = Spawns()
         self._numbers = 0
@@ -211,6 +219,13 @@ class Roster:
         member = self._members.get(number)
         if member is not None and not member.dead:
             member.cause = member.cause or cause
+
+    def examine(self, question: int) -> None:
+        """Ask each process that runs what it waits for, if it does nothing else."""
+        for member in list(self._members.values()):
+            # Whoever waits for others has said so.
+            if member.spoke and not (member.dead or member.unwanted):
+                self._tell(member, Examine(question))
 
     def shut(self, fd: int) -> None:
         """Nobody reads what processes write to their descriptor `fd` any more."""
@@ -367,6 +382,7 @@ class Roster:
     def _hear_process(self, member: _Member, message: FromProcess) -> None:
         pid = member.pid
         assert pid is not None
+        member.spoke = True
         match message:
             case Spawn():
                 self._spawn(member, message)
@@ -382,6 +398,26 @@ class Roster:
                 self._do(self._tree.watch(key, pid))
             case Unwatch(key):
                 self._tree.unwatch(key, pid)
+            case Examined():
+                self._take_examined(member, message)
+
+    def _take_examined(self, member: _Member, examined: Examined) -> None:
+        """A process does nothing but wait, as far as it knows."""
+
+        def child(request: int) -> int | None:
+            number = self._spawns.find(member.number, request)
+            made = number is None or self._members[number].host is not None
+            return None if made else number
+
+        threads: list[Awaited] = []
+        for thread in examined.threads:
+            awaited = renumbered(thread, child)
+            if awaited is None:
+                return  # it goes on, and does not know that yet
+            threads.append(awaited)
+        if self._examined is not None and member.host is not None and threads:
+            told = Examined(examined.question, tuple(threads), examined.progress)
+            self._examined(member.number, member.host, told)
 
     def _spawn(self, spawner: _Member, spawn: Spawn) -> None:
         known = self._spawns.find(spawner.number, spawn.request)

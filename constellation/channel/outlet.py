@@ -30,7 +30,7 @@ from constellation.transport.memory import Lent
 
 if TYPE_CHECKING:
     from constellation.channel.context import Context
-    from constellation.operation import Waiter
+    from constellation.operation import Examination, Waiter
     from constellation.transport.peer import Peer
     from constellation.wire.frames import Buffer
 
@@ -231,6 +231,14 @@ class Outlet:
         """The window has grown."""
         if self._waiting:
             self._waiting[0].wake()
+
+    def is_full(self, examination: Examination) -> bool:
+        """Whether whoever waits here is certain to wait until the peer takes something."""
+        first = self._waiting[0] if self._waiting else None
+        if first is None or first.packed is None or self._peer.exit_known or self._peer.left:
+            return False
+        fits = self.outbound.fits(first.packed[1])
+        return not fits and examination.is_full(self._peer, self.outbound)
 
     def received(self) -> None:
         """The peer has received more."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
+from constellation.awaited import Awaited, AwaitsValues
 from constellation.channel import context
 from constellation.channel.mailbox import Mailbox, Message, Opened
 from constellation.channel.makefile import ReceiverFile
@@ -24,7 +25,7 @@ from constellation.errors import (
     ProcessExited,
     WouldBlock,
 )
-from constellation.operation import Operation, Waiter, Waits, without_internals
+from constellation.operation import Examination, Operation, Waiter, Waits, without_internals
 from constellation.transport.lock import refuse
 
 if TYPE_CHECKING:
@@ -408,6 +409,15 @@ class _Recv(Operation[T_co]):
         waiters = self._receiver._mailbox.waiters
         if waiter in waiters:
             waiters.remove(waiter)
+
+    def _awaited(self, examination: Examination) -> Awaited | None:
+        receiver = self._receiver
+        mailbox = receiver._mailbox
+        peer = mailbox.peer
+        more = mailbox.items or receiver._values or mailbox.over
+        if more or receiver._closed or receiver._finished or peer.exit_known or peer.left:
+            return None
+        return AwaitsValues(peer.pid.key)
 
 
 _fresh_recv = _Recv._fresh

@@ -8,12 +8,13 @@ from collections.abc import Generator, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from constellation.awaited import Awaited, AwaitsWindow
 from constellation.channel import context
 from constellation.channel.makefile import SenderFile
 from constellation.channel.outlet import Outlet, Packed
 from constellation.channel.types import Typed
 from constellation.errors import ChannelError, ConstellationError, WouldBlock
-from constellation.operation import Operation, Waiter, Waits, without_internals
+from constellation.operation import Examination, Operation, Waiter, Waits, without_internals
 from constellation.transport.lock import stay_at_exit
 
 if TYPE_CHECKING:
@@ -214,6 +215,13 @@ class _ToOutlet(Operation[None]):
         if self._place is not None:
             self._place.waiter = None
 
+    def _awaited(self, examination: Examination) -> Awaited | None:
+        sender, place = self._sender, self._place
+        waits = place is not None and place.queued and sender._outlet.owner is sender._token
+        if waits and sender._outlet.is_full(examination):
+            return AwaitsWindow(sender.remote_pid.key)
+        return None
+
     def _abandon(self) -> None:
         if self._place is not None and self._place.queued:
             self._sender._outlet.withdraw(self._place)
@@ -398,6 +406,9 @@ class _Flush(_ToOutlet):
 
     def _abandon(self) -> None:
         self._number = None
+
+    def _awaited(self, examination: Examination) -> Awaited | None:
+        return None  # the other runtime receives, whatever its process does
 
 
 def check_remote(handle: str, remote: Pid, name: str, own: Pid) -> None:

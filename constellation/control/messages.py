@@ -32,6 +32,9 @@ A spawn, in the order in which it happens (S spawns C, B is the bridge)::
     B -> C   Go()                the spawn has happened; C runs
 
 At any point before Accept: ``Refused(request)`` from B, where C could not be made or has died.
+
+On a cluster, while spawns wait for room, B asks processes now and then what they wait for
+(``Examine``), and those that do nothing but wait answer (``Examined``).
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from constellation.awaited import Awaited
 from constellation.exit_status import ExitStatus
 from constellation.units import Mem
 
@@ -128,7 +132,21 @@ class Unwatch(Message, frozen=True):
     key: bytes
 
 
-FromProcess: TypeAlias = Spawn | Accept | Cancel | Ready | Watch | Unwatch
+class Examined(Message, frozen=True):
+    """I do nothing but wait.
+
+    Attributes:
+        question: Since whose asking at the latest that is so, of the questions of ``Examine``.
+        threads: What each of my threads that is no daemon waits for.
+        progress: Another number than before whenever anything has happened in between.
+    """
+
+    question: int
+    threads: tuple[Awaited, ...]
+    progress: int
+
+
+FromProcess: TypeAlias = Spawn | Accept | Cancel | Ready | Watch | Unwatch | Examined
 
 
 # -- bridge -> process ----------------------------------------------------------------------------
@@ -183,7 +201,17 @@ class Exited(Message, frozen=True):
     status: Status | None = None
 
 
-ToProcess: TypeAlias = Adopt | Placed | Spawned | Refused | Go | Exited
+class Examine(Message, frozen=True):
+    """Say what you wait for, if you do nothing else: there are spawns that wait for room.
+
+    Attributes:
+        question: The number of the question: the larger, the later.
+    """
+
+    question: int
+
+
+ToProcess: TypeAlias = Adopt | Placed | Spawned | Refused | Go | Exited | Examine
 
 
 # -- monitor -> bridge ----------------------------------------------------------------------------

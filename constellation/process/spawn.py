@@ -18,12 +18,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import constellation.errors
+from constellation.awaited import Awaited, AwaitsRoom
 from constellation.channel.context import Context, current
 from constellation.channel.mailbox import Mailbox, Message
 from constellation.channel.payload import Buffer, dump_call, load_call
 from constellation.control.messages import Accept, Cancel, Ready, Spawn
 from constellation.errors import NoCapacity, SpawnError
-from constellation.operation import Operation, Waiter, Waits
+from constellation.operation import Examination, Operation, Waiter, Waits
 from constellation.process import environment
 from constellation.resources import RESOURCES_DEFAULT, Resources
 
@@ -60,6 +61,7 @@ def spawn(
     Raises (when it runs):
         SerializationError: Something in it cannot be pickled; the text names the path to it.
         NoCapacity: No node could ever give the resources.
+        SpawnDeadlock: All that could make room for it waits for room itself.
         SpawnError: The process could not be started.
         InitError: `init()` was not called yet.
     """
@@ -162,6 +164,11 @@ class _Spawn(Operation["Pid"]):
 
     def _delist(self, waiter: Waiter) -> None:
         self._waiter = None
+
+    def _awaited(self, examination: Examination) -> Awaited | None:
+        # One that was placed comes without anybody's doing.
+        waits = self._wait_for_room and self._pid is None and self._error is None
+        return AwaitsRoom(self._request) if waits and self._request else None
 
     def _abandon(self) -> None:
         if not self._request:

@@ -147,6 +147,13 @@ def children() -> list[int]:
     return found
 
 
+def users_children() -> list[int]:
+    """The same, without the one that `multiprocessing` keeps for itself."""
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    spared = getattr(getattr(tracker, "_resource_tracker", None), "_pid", None)
+    return [child for child in children() if child != spared]
+
+
 def _children_by_parent() -> list[int]:
     own = os.getpid()
     found: list[int] = []

@@ -146,6 +146,11 @@ class Peer:
         )
 
     @property
+    def quiet(self) -> bool:
+        """Whether nothing is on its way to it, of values and of what it may send in return."""
+        return self.settled and (self.ended or self.exit_known or self.left or self.link.quiet)
+
+    @property
     def undelivered(self) -> str:
         """What it should have received and did not, as a line for people; empty if all is well."""
         # Who leaves in order has read what it wanted.

@@ -71,21 +71,27 @@ class ThreadWaiter(msgspec.Struct, eq=False):  # made for each wait, in C
 
     Attributes:
         ident: The thread.
+        operation: What it is blocked in.
+        deadline: How long it waits at most.
         notified: Whether what it waits for may have happened.
         listed: Whether it may be enlisted with its operation.
         over: It waits no more, or is about to leave.
         beneath: The lead in the same thread, which a signal handler has interrupted that waits
             itself.
         gate: What it sleeps on, if it does.
+        seen: When it was last examined, as the process counts that.
     """
 
     reactor: Reactor
     ident: int
+    operation: Operation[Any]
+    deadline: Deadline
     notified: bool = False
     listed: bool = False
     over: bool = False
     beneath: ThreadWaiter | None = None
     gate: threading.Lock | None = None
+    seen: int = 0
 
     def notify(self) -> None:
         """Wake the thread. The lock is held."""
@@ -113,10 +119,11 @@ class ThreadWaiter(msgspec.Struct, eq=False):  # made for each wait, in C
 class LoopWaiter:
     """A task suspended in an operation."""
 
-    __slots__ = ("_future", "_ident", "_loop", "notified")
+    __slots__ = ("_future", "_ident", "loop", "notified", "seen")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
+        self.seen = 0
         self._ident = _get_ident()
         self.notified = False
         self._future: asyncio.Future[None] | None = None
@@ -125,7 +132,7 @@ class LoopWaiter:
         """Be ready to be notified again. Gives what is done then."""
         self.notified = False
         if self._future is None:
-            self._future = self._loop.create_future()
+            self._future = self.loop.create_future()
         return self._future
 
     def notify(self) -> None:
@@ -137,11 +144,11 @@ class LoopWaiter:
             else:
                 # A closed loop resumes nobody: its tasks are gone, whether they ended or not.
                 with contextlib.suppress(RuntimeError):
-                    self._loop.call_soon_threadsafe(self._resume)
+                    self.loop.call_soon_threadsafe(self._resume)
 
     def _resume(self) -> None:
         future = self._future
-        if future is not None and not future.done() and not self._loop.is_closed():
+        if future is not None and not future.done() and not self.loop.is_closed():
             # A future refers to the task until that has run, and a loop that was closed runs none.
             self._future = None
             future.set_result(None)
@@ -179,7 +186,7 @@ class Reactor:
         # All guarded by the lock:
         self.lead: ThreadWaiter | None = None
         self._sleeping: list[ThreadWaiter] = []
-        self._awaits = 0
+        self.suspended: dict[LoopWaiter, Operation[Any]] = {}
         self._armed = True
         self._led_at = 0.0  # when the last lead left
         self._loop_at = 0.0  # when a loop came for input last
@@ -234,6 +241,23 @@ class Reactor:
         """In a forked child: make every later use raise instead of touching anything."""
         self.lock = ForkedLock()
 
+    # -- who waits
+
+    def blocked(self) -> list[ThreadWaiter]:
+        """The threads that are blocked, or about to be. The lock is held."""
+        found = list(self._sleeping)
+        lead = self.lead
+        while lead is not None:
+            if not lead.over:
+                found.append(lead)
+            lead = lead.beneath
+        return found
+
+    @property
+    def descriptor(self) -> int:
+        """What loops with suspended operations wait on."""
+        return self._inner.fileno()
+
     # -- wake-ups
 
     def look_again(self) -> bool:
@@ -241,7 +265,7 @@ class Reactor:
 
         The lock is held.
         """
-        if self._armed or self._awaits:
+        if self._armed or self.suspended:
             return False
         if self.lead is None or self.lead.ident == _get_ident():
             self._more = True  # for the next lead, or for the I/O thread after the grace
@@ -315,11 +339,11 @@ class Reactor:
         """Whether what there is to do is for a loop, as far as is known. The lock is held."""
         now = monotonic()
         since = self._left_at
-        if since is not None and (not self._awaits or now >= since + _LOOP_GRACE):
+        if since is not None and (not self.suspended or now >= since + _LOOP_GRACE):
             self._left_at = None
-            left = self._awaits > 0 and self._loop_at > since
+            left = bool(self.suspended) and self._loop_at > since
         else:
-            left = woken and self._awaits > 0 and self.lead is None
+            left = woken and bool(self.suspended) and self.lead is None
             if left and since is None:
                 self._left_at = now
         due = self._next_timer()
@@ -345,7 +369,7 @@ class Reactor:
 
     def wait_blocking(self, operation: Operation[Any], deadline: Deadline) -> bool:
         """Attempt and wait until done (True) or until the deadline passed (False)."""
-        waiter = ThreadWaiter(self, _get_ident())
+        waiter = ThreadWaiter(self, _get_ident(), operation, deadline)
         if self.lock.held():
             refuse()
         lock = self.lock.raw
@@ -530,7 +554,7 @@ class Reactor:
         with self.lock:
             maybe = operation._enlist(waiter)
             self._attach(loop)
-            self._awaits += 1
+            self.suspended[waiter] = operation
         try:
             while not done:
                 if maybe:
@@ -550,8 +574,8 @@ class Reactor:
     def _end_await(self, operation: Operation[Any], waiter: LoopWaiter, done: bool) -> None:
         with self.lock:
             operation._delist(waiter)
-            self._awaits -= 1
-            if not self._awaits:
+            del self.suspended[waiter]
+            if not self.suspended:
                 now = self._led_at = monotonic()
                 self.set_timer(now + _LEAD_GRACE)
         if not done:

@@ -27,6 +27,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from constellation.control.messages import (
+    Examine,
     Exited,
     FromProcess,
     Go,
@@ -134,6 +135,7 @@ class Transport:
         self.spawns: dict[int, SpawnReplies] = {}
         self.on_go: Callable[[], None] | None = None
         self.on_settled: Callable[[], None] | None = None
+        self.on_examine: Callable[[int], None] | None = None
         self.undelivered: list[str] = []  # about peers that are forgotten
         self._past: dict[bytes, ExitStatus | None] = {}  # the last of them
         self._ready: set[Peer] = set()  # peers whose links may have frames to send
@@ -255,6 +257,12 @@ class Transport:
         else:
             peer.idle_since = monotonic()
             self._set_timer(peer, peer.idle_since + _REST_AFTER)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all that this process ever sent is known to be received, or never will be."""
+        under_way = self._deferred or self._unflushed or self._ready
+        return not under_way and all(peer.quiet for peer in self.peers.values())
 
     # -- for finalizers, without the lock
 
@@ -614,6 +622,9 @@ class Transport:
             case Refused(request, kind, text):
                 if request in self.spawns:
                     self.spawns[request].refused(kind, text)
+            case Examine(question):
+                if self.on_examine is not None:
+                    self.on_examine(question)
 
     # -- the end of peers
 

@@ -381,6 +381,22 @@ class Link:
         if self._probe_at is None:
             self._probe_at = self._now + self._probe_wait
 
+    def ask_room(self, stream: Outbound) -> None:
+        """Ask the peer now how much room there is. The stream is `wanting` until it has said."""
+        stream.wanting = True
+        self._probe(stream)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the peer was told all that there is to tell it."""
+        return not (self.pending or self.acks or self.happened)
+
+    @property
+    def records(self) -> int:
+        """How many records have been sent and received: it changes with each."""
+        sent = sum(stream.last for stream in self._outbound.values())
+        return sent + sum(stream.received for stream in self._inbound.values())
+
     def validate(self) -> None:
         """Check what must always hold."""
         for stream in self._outbound.values():

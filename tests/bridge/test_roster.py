@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from constellation.awaited import AwaitsAll, AwaitsRoom, AwaitsValues
 from constellation.bridge.events import Event, ExitEvent, OutputEvent, SpawnEvent
 from constellation.bridge.roster import Roster
 from constellation.control.messages import (
@@ -18,6 +19,8 @@ from constellation.control.messages import (
     Died,
     End,
     Eof,
+    Examine,
+    Examined,
     Exited,
     Go,
     Gone,
@@ -72,7 +75,10 @@ class Show:
         self.dropped: list[int] = []
         self.events: list[Event] = []
         self.grows = True
-        self.roster = Roster(self, self.take, lambda: self.grows)
+        self.examined: list[tuple[Any, ...]] = []
+        self.roster = Roster(
+            self, self.take, lambda: self.grows, lambda *what: self.examined.append(what)
+        )
 
     def ask(self, number: int, resources: Resources, *, wait: bool) -> None:
         self.asked.append((number, resources, wait))
@@ -435,3 +441,49 @@ def test_what_was_promised_and_is_gone_never_was_if_it_is_not_wanted(
     show.hear(Told(initial, Died(0, 1)))
     show.hear(Gone(initial, ""))
     assert show.roster.finished
+
+
+# -- what processes wait for
+
+
+def test_processes_are_asked_what_they_wait_for(show: Show) -> None:
+    initial = show.begin()
+    show.roster.examine(1)
+    assert Examine(1) not in show.host.told[initial], "it may not even be adopted"
+    child = show.spawn(initial, 7)
+    show.roster.placed(child, show.host)
+    show.made(child)
+    show.roster.examine(2)
+    assert show.host.told[initial][-1] == Examine(2)
+    assert Examine(2) not in show.host.told[child]
+    show.hear(Said(child, Ready()))
+    show.hear(Said(initial, Accept(7)))
+    show.roster.examine(3)
+    assert show.host.told[child][-1] == Examine(3)
+    show.end(child)
+    show.roster.examine(4)
+    assert Examine(4) not in show.host.told[child]
+
+
+def test_spawns_that_wait_are_told_by_what_they_are_to_make(show: Show) -> None:
+    initial = show.begin()
+    waiting, placed = show.spawn(initial, 7), show.spawn(initial, 8)
+    show.roster.placed(placed, show.host)
+    values = AwaitsValues(b"k" * 16)
+    all_of = AwaitsAll((AwaitsRoom(7), AwaitsRoom(8), values))
+    show.hear(Said(initial, Examined(3, (AwaitsRoom(7), all_of), 5)))
+    told = Examined(3, (AwaitsRoom(waiting), AwaitsAll((AwaitsRoom(waiting), values))), 5)
+    assert show.examined == [(initial, show.host, told)]
+
+
+@pytest.mark.parametrize("request_", [8, 9])
+def test_a_process_whose_spawn_does_not_wait_any_more_is_not_told_of(
+    show: Show, request_: int
+) -> None:
+    """One was placed, and one was never heard of."""
+    initial = show.begin()
+    show.spawn(initial, 7)
+    show.roster.placed(show.spawn(initial, 8), show.host)
+    show.hear(Said(initial, Examined(3, (AwaitsRoom(7), AwaitsRoom(request_)), 5)))
+    show.hear(Said(initial, Examined(3, (), 5)))
+    assert show.examined == []

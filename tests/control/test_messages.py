@@ -5,6 +5,13 @@ import typing
 import msgspec
 import pytest
 
+from constellation.awaited import (
+    AwaitsAll,
+    AwaitsAny,
+    AwaitsRoom,
+    AwaitsValues,
+    AwaitsWindow,
+)
 from constellation.control import messages
 from constellation.exit_status import ExitStatus
 from constellation.units import Mem
@@ -16,12 +23,17 @@ EXAMPLES = [
     messages.Ready(),
     messages.Watch(b"k" * 16),
     messages.Unwatch(b"k" * 16),
+    messages.Examined(9, (AwaitsRoom(1), AwaitsValues(b"k" * 16)), 2),
+    messages.Examined(
+        9, (AwaitsAll((AwaitsAny((AwaitsRoom(1), AwaitsWindow(b"k" * 16))), AwaitsRoom(2))),), 0
+    ),
     messages.Adopt(b"k" * 16, "ipc:///a", 1, 0.5),
     messages.Adopt(None, "", 1, 0.5),
     messages.Placed(7, b"k" * 16, "ipc:///tmp/cst-x/k"),
     messages.Spawned(7),
     messages.Refused(7, "NoCapacity", "no"),
     messages.Go(),
+    messages.Examine(9),
     messages.Exited(b"k" * 16, messages.Status(signal="SIGABRT", core_dumped=True, max_rss=1)),
     messages.Exited(b"k" * 16),
     messages.Started(4711),

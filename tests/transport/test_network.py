@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sides import Node, Side
 
 from constellation import ExitStatus, ProcessExited
 from constellation.security.keypair import Keypair
-
-from .conftest import Node, Side
 
 MakeNode = Callable[..., Node]
 Sides = Callable[..., list[Side]]

@@ -229,7 +229,7 @@ def test_loops_and_threads_together(service: Service) -> None:
     thread.join()
     assert results == [[*range(50)]]
     assert values == [[100 + value for value in range(50)]]
-    assert service.reactor._awaits == 0
+    assert not service.reactor.suspended
 
 
 def test_input_for_a_loop_that_does_not_come_is_served_all_the_same(service: Service) -> None:
@@ -271,7 +271,7 @@ def test_a_closed_loop_resumes_nobody_and_disturbs_nobody(service: Service) -> N
         assert other.take().block(timeout=20) == value
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     task.get_coro().close()  # type: ignore[union-attr]
-    assert service.reactor._awaits == 0
+    assert not service.reactor.suspended
     assert box.take().block(timeout=20) == 0
 
 

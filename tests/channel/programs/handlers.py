@@ -461,18 +461,18 @@ def a_task_that_is_dropped_in_the_middle_of_the_transport_waits_no_more():
 
     loop = asyncio.new_event_loop()
     task = loop.create_task(receive())
-    while not reactor._awaits:
+    while not reactor.suspended:
         loop.run_until_complete(asyncio.sleep(0))
     with reactor.lock:
         mailbox.wake()  # resumes the task, as what comes while this thread waits would
     loop.close()
-    assert len(mailbox.waiters) == reactor._awaits == 1
+    assert len(mailbox.waiters) == len(reactor.suspended) == 1
     with unraisable() as raised, within_the_transport(gc.collect):
         cycle = [task]
         cycle.append(cycle)
         del task, cycle
         other.send(1).block()
-    while mailbox.waiters or reactor._awaits:
+    while mailbox.waiters or reactor.suspended:
         time.sleep(0.001)
     assert raised == []
     sender.send("not for the task").block()
