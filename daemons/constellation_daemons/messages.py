@@ -21,6 +21,11 @@ A placement, in the order in which it happens::
     ...                                bridge and agent make the process
     node   -> master   Started, Exited
 
+While processes wait for room, the master looks for deadlocks, again and again::
+
+    master -> bridge   Examine         and bridges ask all processes of theirs
+    bridge -> master   Examined        for each process that does nothing but wait
+
 Programs are named by 16 random bytes, and a process by its program and the number that the bridge
 has given it.
 """
@@ -31,6 +36,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from constellation.awaited import Awaited
 from constellation.control.messages import Message
 from constellation_daemons.node_config import Enforce
 
@@ -95,7 +101,28 @@ class Believes(Message, frozen=True):
     incarnation: int
 
 
-FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Believes
+class Examined(Message, frozen=True):
+    """A process does nothing but wait.
+
+    Attributes:
+        program: Its program.
+        number: Its number in that.
+        node: Where it is.
+        question: Since whose asking at the latest that is so.
+        threads: What each of its threads waits for. The spawns among them have the numbers of the
+            processes that are to be made.
+        progress: Another number than before whenever anything has happened in between.
+    """
+
+    program: bytes
+    number: int
+    node: str
+    question: int
+    threads: tuple[Awaited, ...]
+    progress: int
+
+
+FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Believes | Examined
 
 
 # -- master -> bridge -----------------------------------------------------------------------------
@@ -184,8 +211,27 @@ class KillProcess(Message, frozen=True):
     cause: str
 
 
+class Examine(Message, frozen=True):
+    """Ask all processes what they wait for, if they do nothing else.
+
+    Attributes:
+        question: The number of the question: the larger, the later.
+    """
+
+    question: int
+
+
 ToBridge: TypeAlias = (
-    Open | Granted | Waits | Refused | Again | NodeLost | AgentLost | KillProgram | KillProcess
+    Open
+    | Granted
+    | Waits
+    | Refused
+    | Again
+    | NodeLost
+    | AgentLost
+    | KillProgram
+    | KillProcess
+    | Examine
 )
 
 

@@ -26,8 +26,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
+from constellation.awaited import Awaited
 from constellation.bridge.events import EofEvent, Event, ExitEvent, OutputEvent, SpawnEvent
-from constellation.bridge.roster import Roster
+from constellation.bridge.roster import Host, Roster
 from constellation.control import deployment as client_messages
 from constellation.control.deployment import (
     INPUT_WINDOW,
@@ -54,7 +55,7 @@ from constellation.control.deployment import (
     Transfer,
     Trouble,
 )
-from constellation.control.messages import FromHost, Needs, Status, Unmade
+from constellation.control.messages import Examined, FromHost, Needs, Status, Unmade
 from constellation.process import system
 from constellation.program.exchange import Serving
 from constellation.program.manifest import Manifest
@@ -110,6 +111,17 @@ class Placing(Protocol):
     def drop(self, program: bytes, number: int) -> None:
         """It is not, or is lost: it needs no room."""
 
+    def examined(
+        self,
+        program: bytes,
+        number: int,
+        node: str,
+        question: int,
+        threads: tuple[Awaited, ...],
+        progress: int,
+    ) -> None:
+        """A process does nothing but wait, for this in each thread. See ``Examined``."""
+
     def finish(self, program: bytes) -> None:
         """The program has ended."""
 
@@ -148,7 +160,7 @@ class Deployment:
         self._client = client
         self._request = request
         self._keys = keys
-        self._roster = Roster(self, self._show, self._may_grow)
+        self._roster = Roster(self, self._show, self._may_grow, self._examined)
         self._hosts: dict[str, RemoteHost] = {}
         self._agents: dict[Session, RemoteHost] = {}
         self._serving: dict[Session, Serving] = {}
@@ -366,6 +378,19 @@ class Deployment:
         self._asked.discard(number)
         self._roster.refused(number, kind, text)
         self._look()
+
+    @_contained
+    def examine(self, question: int) -> None:
+        """All processes are to be asked what they wait for."""
+        if self._running and not self._ending:
+            self._roster.examine(question)
+
+    def _examined(self, number: int, host: Host, said: Examined) -> None:
+        assert isinstance(host, RemoteHost)
+        placing = self._service.placing
+        placing.examined(
+            self.program, number, host.node, said.question, said.threads, said.progress
+        )
 
     def note(self, text: str) -> None:
         """What a process waits for."""

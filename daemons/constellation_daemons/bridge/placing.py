@@ -19,6 +19,7 @@ import platform
 from typing import Protocol
 
 from constellation.address import Address, UnknownHost
+from constellation.awaited import Awaited
 from constellation.resources import Resources
 from constellation.session.loop import Loop
 from constellation.session.sessions import Session, Sessions
@@ -30,6 +31,8 @@ from constellation_daemons.messages import (
     Believes,
     BridgeHello,
     Drop,
+    Examine,
+    Examined,
     Finish,
     FromBridge,
     Granted,
@@ -75,6 +78,9 @@ class Programs(Protocol):
 
     def agent_lost(self, program: bytes, node: str, text: str) -> None:
         """A program has no agent on a node any more."""
+
+    def examine(self, question: int) -> None:
+        """All processes are to be asked what they wait for."""
 
     def kill(self, program: bytes, cause: str) -> None:
         """A user of the cluster has ended a program."""
@@ -129,6 +135,18 @@ class MasterPlacing:
         """It is not, or is lost: it needs no room."""
         self._answered(program, number)
         self._say(Drop(program, number))
+
+    def examined(
+        self,
+        program: bytes,
+        number: int,
+        node: str,
+        question: int,
+        threads: tuple[Awaited, ...],
+        progress: int,
+    ) -> None:
+        """A process does nothing but wait."""
+        self._say(Examined(program, number, node, question, threads, progress))
 
     def finish(self, program: bytes) -> None:
         """The program has ended."""
@@ -220,6 +238,8 @@ class MasterPlacing:
                 programs.node_lost(program, node)
             case AgentLost(program, node, text):
                 programs.agent_lost(program, node, text)
+            case Examine(question):
+                programs.examine(question)
             case KillProgram(program, cause):
                 programs.kill(program, cause)
             case KillProcess(program, number, cause):

@@ -146,6 +146,11 @@ class Bridge:
         """A program has no agent on a node any more."""
         self._of(program, lambda deployment: deployment.agent_lost(node, f"node {node}: {text}"))
 
+    def examine(self, question: int) -> None:
+        """All processes are to be asked what they wait for."""
+        for deployment in list(self._deployments.values()):
+            deployment.examine(question)
+
     def kill(self, program: bytes, cause: str) -> None:
         """A user of the cluster has ended a program."""
         self._of(program, lambda deployment: deployment.kill(cause))

@@ -68,7 +68,7 @@ from constellation_daemons.master.events import (
     Told,
 )
 from constellation_daemons.master.instructions import Instruction, Outbox
-from constellation_daemons.master.jobs import WAITING, SchedulerError
+from constellation_daemons.master.jobs import RUNNING, WAITING, SchedulerError
 from constellation_daemons.master.membership import Membership
 from constellation_daemons.master.progress import Progress
 from constellation_daemons.master.requests import Requests
@@ -170,6 +170,19 @@ class Scheduler:
         if job is None or job.state is not WAITING:
             return None
         return Room(request, job.need, job.order)
+
+    def process(self, node: str, request: RequestId) -> tuple[str, Amount] | None:
+        """The Pid of the process of a request, and what it was promised; None: none runs there."""
+        there = self._allocation.nodes.get(node)
+        job = None if there is None or there.lost_at is not None else there.jobs.get(request)
+        if job is None or job.state is not RUNNING or job.pid is None:
+            return None
+        return job.pid, job.need
+
+    @property
+    def count(self) -> int:
+        """How many processes there are, with those that are being started."""
+        return sum(len(node.jobs) for node in self._allocation.nodes)
 
     def capacities(self, now: float) -> dict[str, Amount]:
         """What the nodes have in all that may give room: those here, and those lost just now.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
@@ -28,6 +29,7 @@ from constellation_daemons.master.instructions import Why
 from constellation_daemons.master.jobs import SchedulerError
 from constellation_daemons.master.scheduler import Scheduler
 from constellation_daemons.master.values import Amount, RequestId
+from constellation_daemons.master.watch import ANSWER, FIRST, Watch
 from constellation_daemons.node_config import Enforce
 from constellation_daemons.node_config import Node as NodeConfig
 
@@ -100,6 +102,8 @@ class Master:
         self._placing: dict[RequestId, int] = {}  # the attempt that no node has confirmed
         self._waiting: dict[RequestId, None] = {}
         self._scheduler = Scheduler(monotonic(), self._nodes)
+        self._watch = Watch(self._scheduler, random.getrandbits(48))
+        self._watching = False
         self._open = False
         self._timer: Timer | None = None
         loop.after(wait, self._open_up)
@@ -135,6 +139,7 @@ class Master:
             for program, owner in list(self._programs.items()):
                 if owner is session:
                     del self._programs[program]
+                    self._forget_waiting(program)
                     self._handle(events.AskerGone(program))
 
     # -- nodes
@@ -288,6 +293,9 @@ class Master:
                 self._handle(events.Cancelled(RequestId(program.hex(), number)))
             case messages.Finish(program):
                 self._program_ended(program.hex())
+            case messages.Examined(program, number, node, question, threads, progress):
+                request = RequestId(program.hex(), number)
+                self._watch.heard(node, request, question, threads, progress)
             case messages.Believes(program, node, incarnation):
                 self._runs(program.hex(), session)
                 self._handle(events.Told(program.hex(), node, incarnation))
@@ -370,6 +378,7 @@ class Master:
                 self._place(instruction)
             case instructions.Queue(request, missing):
                 self._waiting[request] = None
+                self._begin_watching()
                 program = bytes.fromhex(request.asker)
                 self._say(request, messages.Waits(program, request.number, missing))
             case instructions.Refuse(request, why, text):
@@ -414,6 +423,10 @@ class Master:
             ),
         )
 
+    def _forget_waiting(self, asker: str) -> None:
+        for request in [request for request in self._waiting if request.asker == asker]:
+            del self._waiting[request]
+
     def _settled(self, request: RequestId) -> None:
         self._waiting.pop(request, None)
         self._placing.pop(request, None)
@@ -445,6 +458,31 @@ class Master:
         session = self._programs.get(request.asker)
         if session is not None:
             session.send(messages.encode(message))
+
+    # -- deadlocks
+
+    def _begin_watching(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._loop.after(FIRST, self._examine)
+
+    def _examine(self) -> None:
+        """Have all processes asked what they wait for, if somebody waits for room."""
+        if not self._waiting:
+            self._watching = False
+            self._watch.reset()
+            return
+        question = messages.encode(messages.Examine(self._watch.ask(monotonic())))
+        for session in self._bridges:
+            session.send(question)
+        self._loop.after(ANSWER, self._check)
+
+    def _check(self) -> None:
+        deadlocked = self._watch.check(monotonic())
+        if deadlocked is not None:
+            logger.warning("a deadlock: %s", deadlocked.text)
+            self._handle(deadlocked)
+        self._loop.after(self._watch.pause(), self._examine)
 
     # -- time
 

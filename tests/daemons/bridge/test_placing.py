@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from constellation.address import Address
+from constellation.awaited import AwaitsRoom
 from constellation.resources import Resources
 from constellation.session.loop import Loop
 from constellation_daemons import messages
@@ -16,6 +17,8 @@ from constellation_daemons.messages import (
     Believes,
     BridgeHello,
     Drop,
+    Examine,
+    Examined,
     Finish,
     Granted,
     KillProcess,
@@ -88,6 +91,9 @@ class Show:
 
     def note(self, *what: Any) -> None:
         self.told.append(("note", *what))
+
+    def examine(self, *what: Any) -> None:
+        self.told.append(("examine", *what))
 
     def node_lost(self, *what: Any) -> None:
         self.told.append(("node_lost", *what))
@@ -238,3 +244,10 @@ def test_kills_are_passed_on(show: Show) -> None:
     show.hear(KillProgram(P, "by a user"))
     show.hear(KillProcess(P, 4, "by a user"))
     assert show.told == [("kill", P, "by a user"), ("kill_process", P, 4, "by a user")]
+
+
+def test_what_processes_wait_for(show: Show) -> None:
+    show.hear(Examine(7))
+    assert show.told == [("examine", 7)]
+    show.placing.examined(P, 3, "10.0.0.2:9999", 7, (AwaitsRoom(4),), 2)
+    assert show.said[-1] == Examined(P, 3, "10.0.0.2:9999", 7, (AwaitsRoom(4),), 2)
