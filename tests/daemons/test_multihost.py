@@ -202,6 +202,38 @@ def test_a_range_of_ports(cluster: HostCluster, tmp_path: Path) -> None:
     assert len(endpoints.split()) >= len(PORTS) - 1, "one may be kept for who comes next"
 
 
+def test_a_firewall_between_processes_is_told_of(cluster: HostCluster, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        def child(parent):
+            print("made", flush=True)
+
+        def main():
+            init(Resources(mem="800 MiB", cpu=0.5))  # not on the third machine, which is too small
+            spawn(child, resources=Resources(mem="600 MiB", cpu=0.1)).block()
+
+        main()
+        """,
+    )
+    host = cluster.hosts[2]
+    with host.dropping(PORTS), cluster.start(path) as running:
+        running.until(lambda: any(event["event"] == "error" for event in running.events), 15.0)
+        (told,) = [each["message"] for each in running.events if each["event"] == "error"]
+        arguments = ["--check", "--join", cluster.master, "0.0.0.0:9998"]
+        arguments += ["--advertise", f"{cluster.host(1)}:9998"]
+        checked = cluster.service("node", *arguments)
+        running.process.terminate()
+        running.wait()
+    assert f"at {cluster.host(3)}:4000" in told
+    assert "cannot connect to process" in told
+    assert told.endswith("there is no answer. Is a firewall between them?")
+    assert checked.returncode == 1
+    reason = "its processes cannot be connected to: no answer at port 40000"
+    assert f"node {cluster.node(3)}: {reason}" in checked.stdout
+    assert "node " + cluster.node(2) + ": its" not in checked.stdout
+
+
 # -- keys, and strangers --------------------------------------------------------------------------
 
 

@@ -197,7 +197,11 @@ class Node:
         if not isinstance(asked, cluster.AskNode):
             bridge = attached.bridge if attached else None
             return cluster.encode(cluster.Who("node", master, () if bridge is None else (bridge,)))
-        return cluster.encode(cluster.NodeAnswer(VERSION, platform.python_version(), master))
+        return cluster.encode(
+            cluster.NodeAnswer(
+                VERSION, platform.python_version(), master, attached.ports if attached else (0, 0)
+            )
+        )
 
     # -- masters
 
