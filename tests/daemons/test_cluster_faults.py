@@ -293,3 +293,37 @@ def test_a_name_that_nobody_knows_is_told_with_its_line(tmp_path: Path) -> None:
     done = made.service("node", "second.test:9999")
     assert done.returncode == 1
     assert "the host name 'second.test' has no known address" in done.stderr
+
+
+# -- clients --------------------------------------------------------------------------------------
+
+CHATTY = """
+    def main():
+        init()
+        while True:
+            print("x" * 1000)
+
+    main()
+"""
+
+
+@pytest.mark.long
+def test_a_client_that_is_stopped_may_be_so_for_long(cluster: Cluster, tmp_path: Path) -> None:
+    """Though what it does not read any more fills all that is between."""
+    path = write(tmp_path, CHATTY)
+    with cluster.start(path, job=True) as running:
+        running.until(lambda: len(running.output()) > 100_000)
+        running.signal(signal.SIGTSTP)
+        running.until(lambda: stopped(running))
+        time.sleep(45)  # the system gives up connections that nobody reads after 30 s
+        before = len(running.output())
+        running.signal(signal.SIGCONT)
+        running.until(lambda: len(running.output()) > before + 5_000_000)
+        running.signal(signal.SIGINT)
+        running.signal(signal.SIGINT)
+        assert running.wait() == 130
+
+
+def stopped(running: programs.Running) -> bool:
+    state = Path(f"/proc/{running.process.pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    return state == b"T"

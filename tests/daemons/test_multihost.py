@@ -7,6 +7,7 @@ process ids, which real ones do not: that traffic has crossed their cables is as
 from __future__ import annotations
 
 import os
+import signal
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,16 @@ CUT = 2.0
 """Seconds: of silence after which somebody is lost; the same where that is waited for; and for
 which a cable may be cut without that: a peer may have been silent for a second before, and the
 system may take another one to find its neighbour again."""
+
+
+VANISHED = 40.0
+"""Seconds after which the system has noticed that a machine is gone."""
+
+
+def stopped(pid: int) -> bool:
+    """Whether a process is stopped."""
+    state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    return state == b"T"
 
 
 def write(directory: Path, text: str) -> Path:
@@ -539,6 +550,27 @@ def test_the_machine_of_the_client_is_cut_off(cables: HostCluster, tmp_path: Pat
             while [services(host) for host in hosts[:3]] != before[:3]:
                 assert time.monotonic() - cut < SHORT + 4, "the program ends without its client"
                 time.sleep(0.05)
+            assert running.wait() == 101
+    assert {node.end for node in the_tree(running).all()} == {"lost: the bridge is lost"}
+
+
+def test_the_machine_of_a_stopped_client_is_cut_off(cables: HostCluster, tmp_path: Path) -> None:
+    """It may be silent for as long as it likes, and is not there any more all the same."""
+    hosts = cables.hosts
+    before = [services(host) for host in hosts]
+    with cables.start(write(tmp_path, WATCHED), job=True) as running:
+        both_up(running)
+        running.signal(signal.SIGTSTP)
+        while not stopped(running.process.pid):
+            running.for_a_while(0.05)
+        time.sleep(SHORT + 2)
+        assert [services(host) for host in hosts[:3]] != before[:3], "it is waited for"
+        cut = time.monotonic()
+        with hosts[CLIENT - 1].unplugged():
+            while [services(host) for host in hosts[:3]] != before[:3]:
+                assert time.monotonic() - cut < VANISHED, "the program ends without its client"
+                time.sleep(0.1)
+            running.signal(signal.SIGCONT)
             assert running.wait() == 101
     assert {node.end for node in the_tree(running).all()} == {"lost: the bridge is lost"}
 
