@@ -219,6 +219,33 @@ def test_strangers_at_the_port_of_the_events_are_told_of(cluster: Cluster) -> No
         feed.until(lambda: ended(feed))
 
 
+def test_a_bridge_goes_on_as_it_was_and_that_is_said(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    sizes = (Size("1 GiB", 1),)
+    path = write(tmp_path, "init()\n")
+    with clusters.cluster(directory, sizes=sizes, timeout=2.0, separate=True) as own:
+        own.kill(own.master)
+        own.start_master()
+        own.wait_until_joined()
+        assert "restart the node" not in own.log(own.node(1))
+        own.kill(own.master)
+        own.bridge_host = 200
+        wanted = own.bridge
+        own.start_master()
+        own.wait_until_joined()
+        own.wait_for_log(own.node(1), f"restart the node to have bridge_bind = {wanted}")
+        own.bridge_host = 1
+        assert own.run(path).code == 0
+        own.bridge_host = 200
+        own.kill(own.node(1), signal.SIGTERM)
+        own.start_node(1)
+        own.wait_for_log(own.node(1), f"a bridge listens at {wanted}")
+        own.wait_until_joined()
+        own.wait_for_log(own.master, f"bridge tcp://{wanted} has come")
+        assert own.run(path).code == 0
+
+
 # -- host names -----------------------------------------------------------------------------------
 
 # Found by every interpreter of the services, and those ask a file in place of the name service.

@@ -241,7 +241,9 @@ class Node:
         if not self._stopping:
             self._enforce(attach.enforce)
         logger.info("attached to the master %s as node %s", attach.master, attach.node)
-        if attach.bridge is not None and self._bridge is None and not self._stopping:
+        if self._bridge is not None:
+            self._bridge.compare(attach)
+        elif attach.bridge is not None and not self._stopping:
             self._bridge = BridgeProcess(
                 self._loop,
                 self._listens,

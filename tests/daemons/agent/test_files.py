@@ -36,7 +36,8 @@ def test_the_loop_goes_on_while_a_program_is_removed(
             writer.write((program / "prog.py").read_bytes())
             writer.commit()
     ready: list[str] = []
-    files = Files(loop, str(store), 1 << 20, str(trees), pytest.fail)
+    said: list[bytes] = []
+    files = Files(loop, str(store), 1 << 20, str(trees), said.append)
     files.begin(package.manifest.encode(), ready.append, pytest.fail)
     assert loop.run(lambda: bool(ready), 20)
     assert os.listdir(ready[0]) == ["prog.py"]
