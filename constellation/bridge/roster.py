@@ -66,6 +66,7 @@ from constellation.control.messages import (
     ToProcess,
     Trouble,
     Unmade,
+    Unreached,
     Unwatch,
     Watch,
 )
@@ -161,6 +162,7 @@ class Roster:
         self._shut: set[int] = set()  # descriptors that nobody reads any more
         self._refusal: str | None = None  # why no process may be spawned any more
         self._troubles: list[str] = []
+        self._unreached_hosts: set[tuple[str, str]] = set()  # from where and to where
         self.initial: Pid | None = None
         self.failure: str | None = None  # why there is no initial process
 
@@ -400,6 +402,8 @@ class Roster:
                 self._tree.unwatch(key, pid)
             case Examined():
                 self._take_examined(member, message)
+            case Unreached(key, endpoint, reason):
+                self._unreached(pid, Pid(key, endpoint), reason)
 
     def _take_examined(self, member: _Member, examined: Examined) -> None:
         """A process does nothing but wait, as far as it knows."""
@@ -418,6 +422,18 @@ class Roster:
         if self._examined is not None and member.host is not None and threads:
             told = Examined(examined.question, tuple(threads), examined.progress)
             self._examined(member.number, member.host, told)
+
+    def _unreached(self, pid: Pid, other: Pid, reason: str) -> None:
+        """A process cannot connect to another one: the user hears of that once for two hosts."""
+        member = self._by_pid.get(other)
+        one, two = _host(pid), _host(other)
+        if member is None or member.dead or (one, two) in self._unreached_hosts:
+            return
+        self._unreached_hosts.add((one, two))
+        self._troubles.append(
+            f"process {pid} on {one} cannot connect to process {other} at "
+            f"{other.endpoint.removeprefix('tcp://')}: {reason}. Is a firewall between them?"
+        )
 
     def _spawn(self, spawner: _Member, spawn: Spawn) -> None:
         known = self._spawns.find(spawner.number, spawn.request)
@@ -518,3 +534,7 @@ class Roster:
     def _direct(self, member: _Member, message: ToMonitor) -> None:
         if member.host is not None and member.pid is not None:
             member.host.direct(member.number, message)
+
+
+def _host(pid: Pid) -> str:
+    return pid.endpoint.removeprefix("tcp://").rpartition(":")[0]

@@ -151,11 +151,13 @@ class NodeAnswer(Message, frozen=True):
         version: The version of constellation.
         python: The version of Python.
         master: The master that it serves; None: none.
+        ports: The first and the last port of its processes; zeroes: any.
     """
 
     version: str
     python: str
     master: str | None
+    ports: tuple[int, int] = (0, 0)
 
 
 class Who(Message, frozen=True):

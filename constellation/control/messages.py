@@ -146,7 +146,21 @@ class Examined(Message, frozen=True):
     progress: int
 
 
-FromProcess: TypeAlias = Spawn | Accept | Cancel | Ready | Watch | Unwatch | Examined
+class Unreached(Message, frozen=True):
+    """I cannot connect to a process, which was never heard of.
+
+    Attributes:
+        key: The key of its Pid.
+        endpoint: The endpoint of its Pid.
+        reason: What the system says.
+    """
+
+    key: bytes
+    endpoint: str
+    reason: str
+
+
+FromProcess: TypeAlias = Spawn | Accept | Cancel | Ready | Watch | Unwatch | Examined | Unreached
 
 
 # -- bridge -> process ----------------------------------------------------------------------------

@@ -84,9 +84,11 @@ class Peer:
         lends: Whether it maps what this process lends.
         offer_at: From when on it may be asked whether it does.
         ledger: What it lends to this process.
+        dialled_at: Since when it has not been heard of, while it is to be asked why.
     """
 
     __slots__ = (
+        "dialled_at",
         "down",
         "due",
         "ended",
@@ -126,6 +128,7 @@ class Peer:
         self.lends = False
         self.offer_at = 0.0
         self.ledger: Ledger | None = None
+        self.dialled_at: float | None = None
 
     @property
     def held(self) -> bool:

@@ -12,6 +12,8 @@ What is decided here, and where:
 - *Idling* (`_rest`). The route to a peer that no handle needs is closed after a moment: descriptors
   are proportional to the channels held. Its link stays until the peer has exited, so nothing is
   lost by it.
+- *Unheard peers* (`_await`). One that was connected to and never heard of may be behind a firewall.
+  Whether it is shows a connection of another kind; then the bridge is told.
 - *Leaving* (`drain`). See `constellation.transport.leaving`.
 """
 
@@ -35,6 +37,7 @@ from constellation.control.messages import (
     Refused,
     Spawned,
     ToProcess,
+    Unreached,
     Watch,
 )
 from constellation.pid import Pid
@@ -69,6 +72,9 @@ _REST_AFTER = 1.0
 _REMEMBERED = 4096
 """How many processes that are forgotten are known to have exited: a send to one of them fails at
 once. The bridge knows of the others, but sends go on until it has answered."""
+
+_UNHEARD = 3.0
+"""Seconds after which it is asked whether a peer on another machine can be connected to at all."""
 
 _ENDING_CHECK = 0.003
 _ENDING_QUIET = 0.1
@@ -492,6 +498,9 @@ class Transport:
             if monitored < 0:
                 self.reactor.watch(self._router.monitor_fd)
             peer.routes.add(route)
+            if not peer.last_arrival and peer.dialled_at is None and self._far(peer):
+                peer.dialled_at = now
+                self._set_timer(peer, now + _UNHEARD)
         peer.route = route
         peer.link.route_up(now)
         return route
@@ -574,8 +583,36 @@ class Transport:
             return
         peer.link.tick(now)
         self._ready.add(peer)
+        if peer.dialled_at is not None:
+            self._await(peer, peer.dialled_at, now)
         if peer.idle_since is not None:
             self._rest(peer, now)
+
+    def _far(self, peer: Peer) -> bool:
+        return peer.pid.endpoint.startswith("tcp:")
+
+    def _await(self, peer: Peer, since: float, now: float) -> None:
+        """Ask, once, why a peer is not heard of."""
+        if peer.last_arrival:
+            peer.dialled_at = None
+        elif now < since + _UNHEARD:
+            self._set_timer(peer, since + _UNHEARD)
+        else:
+            peer.dialled_at = None
+
+            def done(reason: str | None) -> None:
+                if reason is not None:
+                    self.defer(lambda: self._unreached(peer, reason))
+
+            # Most processes never need it.
+            from constellation.transport.probe import probe
+
+            probe(peer.pid.endpoint, done)
+
+    def _unreached(self, peer: Peer, reason: str) -> bool:
+        if not peer.exit_known and not peer.last_arrival:
+            self.tell(Unreached(peer.pid.key, peer.pid.endpoint, reason))
+        return True
 
     def _rest(self, peer: Peer, now: float) -> None:
         """Close the route to a peer that no handle needs."""

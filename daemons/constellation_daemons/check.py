@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import socket
 
 import click
 
@@ -18,6 +20,8 @@ from constellation_daemons.listening import listen_at
 __all__ = ["check_node"]
 
 _PATIENCE = 3.0
+_CONNECT = 2.0
+_ANY = (32768, 60999)  # where systems have the ports that they give themselves
 
 
 def check_node(address: Address, master: Address, keypair: Keypair | None) -> int:
@@ -56,10 +60,35 @@ def _listening(address: Address) -> bool:
 def _node(name: str, keypair: Keypair | None, *, absent: bool) -> bool:
     found = _answer(f"node {name}", Address.parse(name), keypair, AskNode())
     if isinstance(found, NodeAnswer):
-        return _versions(f"node {name}", found.version, found.python)
+        wrong = _versions(f"node {name}", found.version, found.python)
+        return _closed(name, found.ports) or wrong
     if absent:
         click.echo(f"node {name}: the master has not seen it either")
     return True
+
+
+def _closed(name: str, ports: tuple[int, int]) -> bool:
+    """Whether the ports of a node's processes cannot be connected to.
+
+    Nobody need listen there: who is told so has been let through.
+    """
+    first, last = ports if ports[0] else _ANY
+    wanted = f"ports {first} to {last}" if ports[0] else "ports"
+    for port in sorted({first, (first + last) // 2, last}):
+        address = Address.parse(name).resolve()[0].with_port(port)
+        try:
+            socket.create_connection((address.host, address.port), _CONNECT).close()
+        except ConnectionRefusedError:
+            continue
+        except OSError as error:
+            reason = "no answer" if error.errno is None else os.strerror(error.errno)
+            click.echo(
+                f"node {name}: its processes cannot be connected to: {reason} at port {port}. "
+                f"A firewall is in between: open its {wanted} for the machines of the cluster"
+                + ("" if ports[0] else ", and choose them with port_range")
+            )
+            return True
+    return False
 
 
 def _answer(

@@ -94,12 +94,15 @@ class Delivery:
         """
 
         def done(tree: Tree) -> None:
-            self._laying_out = False
             if self._closed:
-                remove(tree)
-                self._pin.release()
+                remove(self._loop, tree, removed)
             else:
+                self._laying_out = False
                 ready(tree)
+
+        def removed() -> None:
+            self._laying_out = False
+            self._pin.release()
 
         def failed(error: Exception) -> None:
             self._laying_out = False
@@ -160,9 +163,20 @@ def serve(serving: Serving, data: bytes, send: Callable[[bytes], None]) -> None:
         send(_encode(message))
 
 
-def remove(tree: Tree) -> None:
-    """Remove a directory of a program. What cannot be removed is logged, and stays."""
-    try:
-        tree.remove()
-    except ShippingError as error:
-        logger.warning("what a program has left stays: %s", error)
+def remove(loop: Loop, tree: Tree, done: Callable[[], None]) -> None:
+    """Remove a directory of a program, which may be large: aside.
+
+    Args:
+        loop: The service's.
+        tree: The directory. What of it cannot be removed is logged, and stays.
+        done: Called when that is over.
+    """
+
+    def failed(error: Exception) -> None:
+        known = isinstance(error, ShippingError)
+        logger.warning(
+            "what a program has left stays: %s", error, exc_info=None if known else error
+        )
+        done()
+
+    Aside(loop, tree.remove, lambda _: done(), failed)

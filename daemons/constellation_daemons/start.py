@@ -6,13 +6,13 @@ dies, it dies too, from its first moment on.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,26 +24,13 @@ from constellation.control.stream import ControlError, MessageStream
 from constellation.exit_status import ExitStatus
 from constellation.process import birth, command
 from constellation.session.loop import Loop
+from constellation_daemons.starters import GUARDED, PLAIN
 
 __all__ = ["Failure", "Program", "Start"]
 
 _LOOK = 0.02
+_GUARD_LIMIT = 2.0  # seconds that a guard has to kill what it guards
 _SHOWN = 512 << 10  # bytes of what it wrote that are shown, from the end
-
-# Becomes the program itself. It is told who it is by its process id among others, and dies with
-# its parent; neither can be had without a step between the start and the program.
-_STARTER = """\
-import ctypes, os, signal, sys
-parent, directory, label = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-prctl = getattr(ctypes.CDLL(None), "prctl", None)
-if prctl is not None:
-    prctl(1, signal.SIGKILL)
-if os.getppid() != parent:
-    os._exit(1)
-os.chdir(directory)
-label = label.replace("PID", str(os.getpid()))
-os.execv(sys.executable, [sys.executable, "-X", label, *sys.argv[4:]])
-"""
 
 _from_newborn = msgspec.msgpack.Decoder(FromNewborn)
 
@@ -89,13 +76,13 @@ class Start:
         limit: Seconds that it may take.
         told: Called with what it says when it has reached `init()`.
         failed: Called in place of that.
-        apart: Whether it leads a process group of its own, all of which is killed with it.
+        apart: Whether all that it has started is killed with it, wherever that has gone (on Linux).
 
     Raises:
         OSError: It cannot be started.
 
     Attributes:
-        os_pid: Its process id.
+        os_pid: Its process id, or that of its guard.
     """
 
     def __init__(
@@ -145,7 +132,8 @@ class Start:
         for number in inherited:
             os.set_inheritable(number, True)
         streams = [null, *(file.fileno() for file in self._files)]
-        arguments = [sys.executable, "-I", "-S", "-c", _STARTER, str(os.getpid())]
+        script = GUARDED if self._apart else PLAIN
+        arguments = [sys.executable, "-I", "-S", "-c", script, str(os.getpid())]
         arguments += [program.directory, label, *program.arguments]
         options: dict[str, Any] = {"setpgroup": 0} if self._apart else {}
         defaults = [signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -181,7 +169,7 @@ class Start:
 
     def _look(self) -> None:
         """See whether it has ended."""
-        # Not reaped yet: until its group is killed its number must not be another's.
+        # Not reaped yet: its number must not be another's.
         if os.waitid(os.P_PID, self.os_pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             self._look_timer = self._loop.after(_LOOK, self._look)
             return
@@ -202,10 +190,17 @@ class Start:
         self._failed(failure)
 
     def _kill(self) -> int:
-        """Kill it, once, with its group if it has one. Gives its status."""
-        kill = os.killpg if self._apart else os.kill
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill(self.os_pid, signal.SIGKILL)
+        """Kill it, once, with all that it has started if that is wanted. Gives its status."""
+        if self._apart:
+            # Its guard does that. A few milliseconds; longer only where somebody has stopped that.
+            os.kill(self.os_pid, signal.SIGTERM)
+            end = time.monotonic() + _GUARD_LIMIT
+            while time.monotonic() < end:
+                child, status = os.waitpid(self.os_pid, os.WNOHANG)
+                if child:
+                    return status
+                time.sleep(0.001)
+        os.kill(self.os_pid, signal.SIGKILL)
         return os.waitpid(self.os_pid, 0)[1]
 
     def _finish(self) -> None:

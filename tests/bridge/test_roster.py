@@ -37,6 +37,7 @@ from constellation.control.messages import (
     Spawned,
     Told,
     Unmade,
+    Unreached,
     Watch,
 )
 from constellation.exit_status import ExitStatus
@@ -119,6 +120,29 @@ class Show:
 @pytest.fixture
 def show() -> Show:
     return Show()
+
+
+def test_the_user_is_told_who_cannot_connect_to_whom(show: Show) -> None:
+    initial = show.begin()
+    child, other = show.spawn(initial, 1), show.spawn(initial, 2)
+    for number in (child, other):
+        show.roster.placed(number, show.host)
+        show.made(number)
+    keys = show.host.keys
+
+    def unreached(number: int, key: bytes, host: str) -> list[str]:
+        endpoint = f"tcp://{host}:{number}"
+        show.hear(Said(initial, Unreached(key, endpoint, "there is no answer")))
+        return show.roster.take_troubles()
+
+    (told,) = unreached(child, keys[child], "10.0.0.2")
+    assert told == (
+        f"process {keys[initial].hex()[:7]} on 10.0.0.2 cannot connect to process "
+        f"{keys[child].hex()[:7]} at 10.0.0.2:{child}: there is no answer. "
+        f"Is a firewall between them?"
+    )
+    assert unreached(other, keys[other], "10.0.0.2") == [], "once for two hosts"
+    assert unreached(7, bytes(16), "10.0.0.3") == [], "nobody has this name"
 
 
 def test_the_whole_of_a_program(show: Show) -> None:

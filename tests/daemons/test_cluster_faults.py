@@ -219,6 +219,33 @@ def test_strangers_at_the_port_of_the_events_are_told_of(cluster: Cluster) -> No
         feed.until(lambda: ended(feed))
 
 
+def test_a_bridge_goes_on_as_it_was_and_that_is_said(tmp_path: Path) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    sizes = (Size("1 GiB", 1),)
+    path = write(tmp_path, "init()\n")
+    with clusters.cluster(directory, sizes=sizes, timeout=2.0, separate=True) as own:
+        own.kill(own.master)
+        own.start_master()
+        own.wait_until_joined()
+        assert "restart the node" not in own.log(own.node(1))
+        own.kill(own.master)
+        own.bridge_host = 200
+        wanted = own.bridge
+        own.start_master()
+        own.wait_until_joined()
+        own.wait_for_log(own.node(1), f"restart the node to have bridge_bind = {wanted}")
+        own.bridge_host = 1
+        assert own.run(path).code == 0
+        own.bridge_host = 200
+        own.kill(own.node(1), signal.SIGTERM)
+        own.start_node(1)
+        own.wait_for_log(own.node(1), f"a bridge listens at {wanted}")
+        own.wait_until_joined()
+        own.wait_for_log(own.master, f"bridge tcp://{wanted} has come")
+        assert own.run(path).code == 0
+
+
 # -- host names -----------------------------------------------------------------------------------
 
 # Found by every interpreter of the services, and those ask a file in place of the name service.
@@ -293,3 +320,37 @@ def test_a_name_that_nobody_knows_is_told_with_its_line(tmp_path: Path) -> None:
     done = made.service("node", "second.test:9999")
     assert done.returncode == 1
     assert "the host name 'second.test' has no known address" in done.stderr
+
+
+# -- clients --------------------------------------------------------------------------------------
+
+CHATTY = """
+    def main():
+        init()
+        while True:
+            print("x" * 1000)
+
+    main()
+"""
+
+
+@pytest.mark.long
+def test_a_client_that_is_stopped_may_be_so_for_long(cluster: Cluster, tmp_path: Path) -> None:
+    """Though what it does not read any more fills all that is between."""
+    path = write(tmp_path, CHATTY)
+    with cluster.start(path, job=True) as running:
+        running.until(lambda: len(running.output()) > 100_000)
+        running.signal(signal.SIGTSTP)
+        running.until(lambda: stopped(running))
+        time.sleep(45)  # the system gives up connections that nobody reads after 30 s
+        before = len(running.output())
+        running.signal(signal.SIGCONT)
+        running.until(lambda: len(running.output()) > before + 5_000_000)
+        running.signal(signal.SIGINT)
+        running.signal(signal.SIGINT)
+        assert running.wait() == 130
+
+
+def stopped(running: programs.Running) -> bool:
+    state = Path(f"/proc/{running.process.pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    return state == b"T"

@@ -7,6 +7,7 @@ process ids, which real ones do not: that traffic has crossed their cables is as
 from __future__ import annotations
 
 import os
+import signal
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,16 @@ CUT = 2.0
 """Seconds: of silence after which somebody is lost; the same where that is waited for; and for
 which a cable may be cut without that: a peer may have been silent for a second before, and the
 system may take another one to find its neighbour again."""
+
+
+VANISHED = 40.0
+"""Seconds after which the system has noticed that a machine is gone."""
+
+
+def stopped(pid: int) -> bool:
+    """Whether a process is stopped."""
+    state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    return state == b"T"
 
 
 def write(directory: Path, text: str) -> Path:
@@ -200,6 +211,38 @@ def test_a_range_of_ports(cluster: HostCluster, tmp_path: Path) -> None:
     expected = {f"tcp://{cluster.host(3)}:{port}" for port in PORTS}
     assert set(endpoints.split()) <= expected
     assert len(endpoints.split()) >= len(PORTS) - 1, "one may be kept for who comes next"
+
+
+def test_a_firewall_between_processes_is_told_of(cluster: HostCluster, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        def child(parent):
+            print("made", flush=True)
+
+        def main():
+            init(Resources(mem="800 MiB", cpu=0.5))  # not on the third machine, which is too small
+            spawn(child, resources=Resources(mem="600 MiB", cpu=0.1)).block()
+
+        main()
+        """,
+    )
+    host = cluster.hosts[2]
+    with host.dropping(PORTS), cluster.start(path) as running:
+        running.until(lambda: any(event["event"] == "error" for event in running.events), 15.0)
+        (told,) = [each["message"] for each in running.events if each["event"] == "error"]
+        arguments = ["--check", "--join", cluster.master, "0.0.0.0:9998"]
+        arguments += ["--advertise", f"{cluster.host(1)}:9998"]
+        checked = cluster.service("node", *arguments)
+        running.process.terminate()
+        running.wait()
+    assert f"at {cluster.host(3)}:4000" in told
+    assert "cannot connect to process" in told
+    assert told.endswith("there is no answer. Is a firewall between them?")
+    assert checked.returncode == 1
+    reason = "its processes cannot be connected to: no answer at port 40000"
+    assert f"node {cluster.node(3)}: {reason}" in checked.stdout
+    assert "node " + cluster.node(2) + ": its" not in checked.stdout
 
 
 # -- keys, and strangers --------------------------------------------------------------------------
@@ -507,6 +550,27 @@ def test_the_machine_of_the_client_is_cut_off(cables: HostCluster, tmp_path: Pat
             while [services(host) for host in hosts[:3]] != before[:3]:
                 assert time.monotonic() - cut < SHORT + 4, "the program ends without its client"
                 time.sleep(0.05)
+            assert running.wait() == 101
+    assert {node.end for node in the_tree(running).all()} == {"lost: the bridge is lost"}
+
+
+def test_the_machine_of_a_stopped_client_is_cut_off(cables: HostCluster, tmp_path: Path) -> None:
+    """It may be silent for as long as it likes, and is not there any more all the same."""
+    hosts = cables.hosts
+    before = [services(host) for host in hosts]
+    with cables.start(write(tmp_path, WATCHED), job=True) as running:
+        both_up(running)
+        running.signal(signal.SIGTSTP)
+        while not stopped(running.process.pid):
+            running.for_a_while(0.05)
+        time.sleep(SHORT + 2)
+        assert [services(host) for host in hosts[:3]] != before[:3], "it is waited for"
+        cut = time.monotonic()
+        with hosts[CLIENT - 1].unplugged():
+            while [services(host) for host in hosts[:3]] != before[:3]:
+                assert time.monotonic() - cut < VANISHED, "the program ends without its client"
+                time.sleep(0.1)
+            running.signal(signal.SIGCONT)
             assert running.wait() == 101
     assert {node.end for node in the_tree(running).all()} == {"lost: the bridge is lost"}
 

@@ -12,6 +12,7 @@ import pytest
 from local_bridge import environment
 
 from constellation.control.messages import Deploy, FromNewborn, Needs, Survey
+from constellation.exit_status import ExitStatus
 from constellation.session.loop import Loop
 from constellation_daemons.start import Failure, Program, Start
 
@@ -116,6 +117,66 @@ def test_what_it_has_started_is_killed_with_it(loop: Loop, tmp_path: Path) -> No
     sleeper = int(mark.read_text())
     end = time.monotonic() + 10
     while programs.alive(sleeper):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+# It leaves its process group and its session, and its parent: only its guard still knows of it.
+FUGITIVE = """
+    import os, subprocess, sys, time
+    code = "import os, sys, time; os.setsid(); os.fork() and os._exit(0); "
+    code += "open(sys.argv[1], 'w').write(str(os.getpid())); os.rename(*sys.argv[1:]); "
+    code += "time.sleep(60)"
+    subprocess.run([sys.executable, "-c", code, {mark!r} + ".new", {mark!r}], check=True)
+    while not os.path.exists({mark!r}):
+        time.sleep(0.01)
+    {end}
+"""
+ENDS = {
+    "answers": "from constellation import init; init()",
+    "fails": "sys.exit(3)",
+    "is killed": "os.kill(os.getpid(), 11)",
+    "takes too long": "time.sleep(60)",
+    "is cancelled": "time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_nothing_that_it_has_started_survives_it(loop: Loop, tmp_path: Path, end: str) -> None:
+    mark = tmp_path / "mark"
+    source = FUGITIVE.format(mark=str(mark), end=ENDS[end])
+    limit = 2.0 if end == "takes too long" else LIMIT
+    started = Started(loop, programs.write(tmp_path, source), limit=limit)
+    if end == "is cancelled":
+        started.until(mark.exists)
+        started.start.cancel()
+    elif end == "answers":
+        started.until_over()
+        assert len(started.told) == 1
+    elif end == "is killed":
+        assert started.failure.status == ExitStatus(signal="SIGSEGV")
+    else:
+        assert started.failure.code == {"fails": 3, "takes too long": 1}[end]
+    assert not programs.alive(int(mark.read_text()))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(started.start.os_pid, os.WNOHANG)
+
+
+def test_nothing_survives_who_started_it(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    path = programs.write(tmp_path, FUGITIVE.format(mark=str(mark), end="time.sleep(60)"))
+    starter = os.fork()
+    if starter == 0:
+        Started(Loop(), path)
+        signal.pause()
+        os._exit(0)
+    end = time.monotonic() + LIMIT
+    while not mark.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.kill(starter, signal.SIGKILL)
+    os.waitpid(starter, 0)
+    while programs.alive(int(mark.read_text())):
         assert time.monotonic() < end
         time.sleep(0.01)
 

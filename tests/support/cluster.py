@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import local_bridge
 import programs
 
 from constellation.address import Address
@@ -258,23 +259,29 @@ class Cluster:
         return programs.Finished(done.returncode, done.stdout, done.stderr)
 
     def popen(
-        self, *arguments: str | Path, stdin: int = subprocess.PIPE
+        self, *arguments: str | Path, stdin: int = subprocess.PIPE, job: bool = False
     ) -> subprocess.Popen[bytes]:
-        """Start a deployment."""
+        """Start a deployment.
+
+        A job, as of a shell, has a process group and no session of its own: so it can be stopped.
+        """
+        own_group = [sys.executable, "-c", local_bridge.OWN_GROUP] if job else []
         return subprocess.Popen(
-            self.command(*arguments),
+            [*own_group, *self.command(*arguments)],
             env={**self.environment_at(self.client), "CONSTELLATION_FORMAT": "json"},
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,
+            start_new_session=not job,
         )
 
     @contextmanager
-    def start(self, *arguments: str | Path, stdin: bool = False) -> Iterator[programs.Running]:
+    def start(
+        self, *arguments: str | Path, stdin: bool = False, job: bool = False
+    ) -> Iterator[programs.Running]:
         """Start a deployment, whose client is killed at the end if it still runs."""
         given = subprocess.PIPE if stdin else subprocess.DEVNULL
-        process = self.popen(*arguments, stdin=given)
+        process = self.popen(*arguments, stdin=given, job=job)
         with process:
             try:
                 yield programs.Running(process)

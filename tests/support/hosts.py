@@ -107,6 +107,16 @@ class Host:
         finally:
             self.plug()
 
+    @contextmanager
+    def dropping(self, ports: range) -> Iterator[None]:
+        """Have it answer nothing to those who connect to these ports, as behind a firewall."""
+        rule = ["ipproto", "tcp", "sport", f"{ports[0]}-{ports[-1]}", "blackhole"]
+        ip("-n", self.name, "rule", "add", "priority", "1", *rule)
+        try:
+            yield
+        finally:
+            ip("-n", self.name, "rule", "del", "priority", "1", *rule)
+
     def transferred(self) -> int:
         """How many bytes have gone over its cable, in both directions."""
         (link,) = json.loads(ip("-n", self.name, "-j", "-s", "link", "show", "eth0"))

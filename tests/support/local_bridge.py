@@ -45,7 +45,7 @@ logger = logging.getLogger("local bridge")
 HERE = Path(__file__)
 LIMIT = 60.0
 STORE_LIMIT = 1 << 30
-_OWN_GROUP = "import os, sys; os.setpgrp(); os.execv(sys.argv[1], sys.argv[1:])"
+OWN_GROUP = "import os, sys; os.setpgrp(); os.execvp(sys.argv[1], sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -311,7 +311,7 @@ class LocalBridge:
 
         A job, as of a shell, has a process group and no session of its own: so it can be stopped.
         """
-        own_group = [sys.executable, "-c", _OWN_GROUP] if job else []
+        own_group = [sys.executable, "-c", OWN_GROUP] if job else []
         process = subprocess.Popen(
             [*own_group, *self.command(*arguments)],
             env=environment(CONSTELLATION_FORMAT=form, **settings),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,10 @@ import pytest
 from sides import Node, Side
 
 from constellation import ExitStatus, ProcessExited
+from constellation.control.messages import Unreached
+from constellation.pid import Pid
 from constellation.security.keypair import Keypair
+from constellation.transport import transport
 
 MakeNode = Callable[..., Node]
 Sides = Callable[..., list[Side]]
@@ -50,6 +55,44 @@ def test_values_go_over_tcp_between_nodes(
     assert [from_a.recv().block(10) for _ in range(500)] == [(n, "there") for n in range(500)]
     assert [from_b.recv().block(10) for _ in range(500)] == [(n, "back") for n in range(500)]
     assert reached(a) | reached(b) == {"tcp"}
+
+
+def unreached(side: Side, limit: float) -> list[Unreached]:
+    """What the process tells its bridge of those that it cannot connect to."""
+    end = time.monotonic() + limit
+    found: list[Unreached] = []
+    while not found and time.monotonic() < end:
+        found = [each for each in side.bridge.receive() if isinstance(each, Unreached)]
+        time.sleep(0.02)
+    return found
+
+
+def test_the_bridge_is_told_of_a_peer_that_cannot_be_connected_to(
+    sides: Sides, node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_UNHEARD", 0.2)
+    (a,), (b,) = sides(1, node(1)), sides(1, node(2))
+    b.close()
+    sender = a.sender(b)
+    sender.send("lost").block()
+    assert unreached(a, 20) == [Unreached(b.pid.key, b.pid.endpoint, "Connection refused")]
+    assert unreached(a, 0.5) == [], "it is told once"
+    a.hears_of(b, None)
+
+
+def test_a_peer_that_only_does_not_answer_is_waited_for(
+    sides: Sides, node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_UNHEARD", 0.2)
+    (a,) = sides(1, node(1))
+    with socket.create_server(("127.0.0.2", 0)) as stopped:
+        pid = Pid(os.urandom(16), f"tcp://127.0.0.2:{stopped.getsockname()[1]}")
+        a.sender(SimpleNamespace(pid=pid)).send("later").block()  # type: ignore[arg-type]
+        assert unreached(a, 1.0) == []
+    (b,), (c,) = sides(1, node(2)), sides(1, node(2))
+    b.sender(c).send("here").block()
+    a.sender(c).send("here").block()
+    assert unreached(a, 0.5) == []
 
 
 def test_large_values_go_over_tcp(sides: Sides, node: MakeNode) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from constellation.program.errors import ShippingError
@@ -9,9 +10,12 @@ from constellation.program.manifest import Manifest
 from constellation.program.store import Store
 from constellation.program.tree import Tree, sweep
 from constellation.session.loop import Loop
+from constellation_daemons.aside import Aside
 from constellation_daemons.delivery import Delivery, remove
 
 __all__ = ["Files"]
+
+logger = logging.getLogger(__name__)
 
 
 class Files:
@@ -35,6 +39,7 @@ class Files:
         self._send = send
         self._delivery: Delivery | None = None
         self._tree: Tree | None = None
+        self._aside = 0  # what is done in threads
         self._ready: Callable[[str], None] = lambda path: None
         self._failed: Callable[[str], None] = lambda reason: None
 
@@ -49,8 +54,9 @@ class Files:
             failed: Called in place of that, with the reason.
         """
         self._ready, self._failed = ready, failed
+        self._aside += 1
+        Aside(self._loop, lambda: sweep(self._parent), lambda _: self._done(), self._not_swept)
         try:
-            sweep(self._parent)
             self._delivery = Delivery(
                 self._loop,
                 Store(self._directory, self._limit),
@@ -71,8 +77,8 @@ class Files:
 
     @property
     def busy(self) -> bool:
-        """Whether something is being laid out, though nobody may want it any more."""
-        return self._delivery is not None and self._delivery.busy
+        """Whether something is being laid out, though nobody may want it any more, or removed."""
+        return self._aside > 0 or (self._delivery is not None and self._delivery.busy)
 
     def close(self) -> None:
         """Remove what was laid out, or will have been. Again it does nothing."""
@@ -80,7 +86,15 @@ class Files:
             self._delivery.close()
         tree, self._tree = self._tree, None
         if tree is not None:
-            remove(tree)
+            self._aside += 1
+            remove(self._loop, tree, self._done)
+
+    def _done(self) -> None:
+        self._aside -= 1
+
+    def _not_swept(self, error: Exception) -> None:
+        logger.warning("what a program has left stays: %s", error)
+        self._done()
 
     def _lay_out(self) -> None:
         assert self._delivery is not None

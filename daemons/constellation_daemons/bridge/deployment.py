@@ -172,6 +172,7 @@ class Deployment:
         self._untaken = 0  # bytes of input that were not taken yet
         self._cause: str | None = None  # why it was killed
         self._tree: Tree | None = None
+        self._removing = False
         self._start: Start | None = None
         self._running = False
         self._ending = False
@@ -539,7 +540,7 @@ class Deployment:
         if self._running and not self._ending and self._roster.finished:
             failure = self._roster.failure
             self._end(Finished() if failure is None else Failed(self._cause or failure))
-        elif self._ending and not self._agents:
+        elif self._ending and not self._agents and not self._removing:
             self._finish()
 
     def _end(self, last: Failed | Finished) -> None:
@@ -555,7 +556,7 @@ class Deployment:
         for session in self._agents:
             session.send(agent_messages.encode(agent_messages.End()))
         self._timers.append(self._service.loop.after(_END_LIMIT, self._finish))
-        if not self._agents:
+        if not self._agents and not self._removing:
             self._finish()
 
     def abort(self) -> None:
@@ -588,7 +589,14 @@ class Deployment:
     def _remove_tree(self) -> None:
         tree, self._tree = self._tree, None
         if tree is not None:
-            remove(tree)
+            self._removing = True
+            remove(self._service.loop, tree, self._removed)
+
+    @_contained
+    def _removed(self) -> None:
+        self._removing = False
+        if self._ending:
+            self._look()
 
 
 def _send_transfer(session: Session, data: bytes) -> None:

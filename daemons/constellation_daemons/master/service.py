@@ -511,7 +511,14 @@ class Master:
             return cluster.encode(cluster.Wrong(f"no request: {error}; {expected}"))
         if isinstance(asked, cluster.AskNode):
             # It is a node too, if it is asked as one.
-            own = cluster.NodeAnswer(VERSION, platform.python_version(), str(self._address))
+            node = self._nodes.get(str(self._address))
+            ports = None if node is None or node.config is None else node.config.port_range
+            own = cluster.NodeAnswer(
+                VERSION,
+                platform.python_version(),
+                str(self._address),
+                (0, 0) if ports is None else (ports.first, ports.last),
+            )
             return cluster.encode(own)
         if isinstance(asked, cluster.AskWho):
             bridges = sorted(each.removeprefix("tcp://") for each in self._bridges.values())

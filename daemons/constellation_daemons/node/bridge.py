@@ -18,7 +18,7 @@ from constellation.session.loop import Loop
 from constellation_daemons.bridge.setup import BridgeSetup
 from constellation_daemons.messages import Attach
 
-__all__ = ["BridgeProcess"]
+__all__ = ["BridgeProcess", "changed"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class BridgeProcess:
         trees: str,
     ) -> None:
         self._loop = loop
+        self._attach = attach
         bind = Address.parse(attach.bridge or "")
         # One that listens where its node does is reached as that is; another one, where it listens.
         elsewhere = not bind.is_wildcard and bind.host != listens.host
@@ -78,6 +79,16 @@ class BridgeProcess:
     def os_pid(self) -> int:
         """Its process id; 0: there is none."""
         return 0 if self._process is None else self._process.pid
+
+    def compare(self, attach: Attach) -> None:
+        """A master has said something since: tell where the bridge is not as it should be now."""
+        changes = changed(self._attach, attach)
+        if changes:
+            logger.warning(
+                "the bridge goes on as it was when this node was started: restart the node to "
+                "have %s",
+                ", ".join(changes),
+            )
 
     def kill(self) -> None:
         """End it, without its programs having a say."""
@@ -128,3 +139,15 @@ class BridgeProcess:
         self._stream = MessageStream(ours, decoder)
         with contextlib.suppress(ConnectionError):
             self._stream.post(self._setup)
+
+
+def changed(then: Attach, now: Attach) -> list[str]:
+    """What a bridge would be told in another way now, for people."""
+    bind = "no bridge" if now.bridge is None else f"bridge_bind = {now.bridge}"
+    texts = {
+        bind: then.bridge != now.bridge,
+        f"the master {now.master}": then.master != now.master,
+        f"the address {now.advertised}": then.advertised != now.advertised,
+        f"a timeout of {now.timeout:g} s": then.timeout != now.timeout,
+    }
+    return [text for text, differs in texts.items() if differs]

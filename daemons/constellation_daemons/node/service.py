@@ -197,7 +197,11 @@ class Node:
         if not isinstance(asked, cluster.AskNode):
             bridge = attached.bridge if attached else None
             return cluster.encode(cluster.Who("node", master, () if bridge is None else (bridge,)))
-        return cluster.encode(cluster.NodeAnswer(VERSION, platform.python_version(), master))
+        return cluster.encode(
+            cluster.NodeAnswer(
+                VERSION, platform.python_version(), master, attached.ports if attached else (0, 0)
+            )
+        )
 
     # -- masters
 
@@ -237,7 +241,9 @@ class Node:
         if not self._stopping:
             self._enforce(attach.enforce)
         logger.info("attached to the master %s as node %s", attach.master, attach.node)
-        if attach.bridge is not None and self._bridge is None and not self._stopping:
+        if self._bridge is not None:
+            self._bridge.compare(attach)
+        elif attach.bridge is not None and not self._stopping:
             self._bridge = BridgeProcess(
                 self._loop,
                 self._listens,
