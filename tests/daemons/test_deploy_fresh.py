@@ -18,7 +18,7 @@ import pytest
 from cluster import Cluster, Size
 
 SIZES = (Size("256 MiB", 2), Size("512 MiB", 2))
-FRESH = ("--env", "CONSTELLATION_START=fresh", "--mem", "200 MiB", "--cpu", "0.1")
+FRESH = ("--env", "CONSTELLATION_START=fresh", "--mem", "200 MiB", "--cpu", "1")
 
 HEAD = """
 import os, signal, subprocess, sys, time
@@ -78,6 +78,7 @@ def test_processes_of_two_nodes(cluster: Cluster, runs: Path, tmp_path: Path) ->
         def child(parent, number):
             print("child", number, os.environ["CONSTELLATION"], os.environ["RUN"], sys.argv[2:])
             Sender(parent).send((visible(), os.getcwd())).block()
+            Receiver(parent).recv().block()
             os.kill(os.getpid(), signal.SIGKILL)
 
         init()
@@ -85,10 +86,12 @@ def test_processes_of_two_nodes(cluster: Cluster, runs: Path, tmp_path: Path) ->
         stays = subprocess.Popen(["sleep", "1000"], start_new_session=True)
         print(stays.pid)
         sys.argv.append("more")
-        small = Resources(mem="10 MiB", cpu=0.01)
-        large = Resources(mem="100 MiB", cpu=0.01)
+        small = Resources(mem="10 MiB", cpu=0.5)
+        large = Resources(mem="100 MiB", cpu=0.5)
         children = [spawn(child, n, resources=r).block() for n, r in enumerate((large, small))]
         found = [Receiver(pid).recv().block() for pid in children]
+        for pid in children:
+            Sender(pid).send("die").block()
         print([see for see, _ in found] + [visible()])
         print([where == os.getcwd() for _, where in found])
         base = RUN
@@ -118,7 +121,7 @@ if RUN == int(sys.argv[2]):
 from constellation import *
 init()
 try:
-    spawn(print, "never").block()
+    spawn(print, "never", resources=Resources(cpu=0.5)).block()
 except SpawnError as error:
     print(type(error).__name__, *str(error).splitlines()[::4], sep="|")
 """
@@ -152,7 +155,7 @@ if RUN == 3:
 from constellation import *
 init()
 try:
-    spawn(print, "never").block()
+    spawn(print, "never", resources=Resources(cpu=0.5)).block()
 except SpawnError as error:
     print(error)
 """
