@@ -219,7 +219,7 @@ def _start_fresh(settings: Settings, resources: Resources) -> NoReturn:
     ours, theirs = socket.socketpair()
     origin = Origin()
     try:
-        child = bare.start(ours, theirs, directory, again)
+        child = bare.start(theirs, directory, again)
     except OSError as error:
         directory.remove()
         directory.close()
@@ -235,7 +235,7 @@ def _join(unborn: birth.Unborn, linger: float | None) -> None:
     """
     _stop_watchdog()
     system.raise_descriptor_limit()
-    image = Image.capture(fresh=True)
+    image = Image.capture(fresh=True, root=unborn.root)
     writers = _flush()
     origin = Origin()
     try:
@@ -243,15 +243,18 @@ def _join(unborn: birth.Unborn, linger: float | None) -> None:
     except InitError:
         origin.resume()
         raise
-    entry.prepare_fresh()
+    entry.prepare_fresh(entry.NATIVE if newborn.network is None else entry.FABRIC)
     _enter(newborn, image, origin, writers, linger)
 
 
 def _become_image(unborn: birth.Unborn, linger: float | None) -> None:
     """Be the program's zygote on a node. Returns in the initial process only."""
+    settings = _settings()
     standard.open_missing()
     _check("init() freezes this process, of which all others are forks")
     _stop_watchdog()
+    if settings.start is Start.FRESH:
+        _give_way(unborn)
     openmp.prepare(stacklevel=3)
     image = Image.capture(root=unborn.root)
     writers = _flush()
@@ -269,6 +272,23 @@ def _become_image(unborn: birth.Unborn, linger: float | None) -> None:
         deployed.connection, deployed.directory, origin, deployed.agent, deployed=deployed
     )
     _enter(newborn, image, origin, writers, linger)
+
+
+def _give_way(unborn: birth.Unborn) -> NoReturn:
+    """On a node, where processes start fresh: a bare zygote takes the place of the image."""
+    again = command.again()
+    _flush()
+    _raise_limit()
+    leave.run_finalizers()
+    origin = Origin()
+    try:
+        unborn.give_way(again)
+    except OSError as error:
+        origin.resume()
+        raise InitError(f"init() cannot start a process: {error.strerror}") from error
+    except InitError:
+        origin.resume()
+        raise
 
 
 def _raise_limit() -> None:

@@ -382,6 +382,22 @@ ToZygote: TypeAlias = Fork
 # -- monitor -> process that starts fresh, and back -----------------------------------------------
 
 
+class Site(msgspec.Struct, frozen=True, array_like=True):
+    """What all processes of a program have in common on a node of a cluster.
+
+    Attributes:
+        directory: The program's runtime directory on this node.
+        root: Where the program is laid out.
+        public: The public key of the program's processes, if connections are secured.
+        secret: The secret one.
+    """
+
+    directory: str
+    root: str
+    public: bytes | None
+    secret: bytes | None
+
+
 class Birth(Message, frozen=True):
     """You are a process of the program, from when you reach ``init()``.
 
@@ -398,6 +414,8 @@ class Birth(Message, frozen=True):
         out: What becomes its standard output.
         err: What becomes its standard error.
         stdin: What becomes its standard input; None: that stays /dev/null.
+        near: Its listening socket for those on the same node, if the program has others.
+        site: Where that is; None: the program runs natively.
     """
 
     nonce: bytes
@@ -410,6 +428,8 @@ class Birth(Message, frozen=True):
     out: int
     err: int
     stdin: int | None
+    near: int | None = None
+    site: Site | None = None
 
 
 class Deploy(Message, frozen=True):
@@ -419,21 +439,15 @@ class Deploy(Message, frozen=True):
         nonce: As in ``Birth``.
         connection: The descriptor of the connection to the agent.
         lock: That of the runtime directory.
-        directory: The program's runtime directory on this node.
-        root: Where the program is laid out.
         agent: The agent's process id.
-        public: The public key of the program's processes, if connections are secured.
-        secret: The secret one.
+        site: What is where.
     """
 
     nonce: bytes
     connection: int
     lock: int
-    directory: str
-    root: str
     agent: int
-    public: bytes | None
-    secret: bytes | None
+    site: Site
 
 
 class Survey(Message, frozen=True):
@@ -450,7 +464,13 @@ ToNewborn: TypeAlias = Birth | Deploy | Survey
 
 
 class Born(Message, frozen=True):
-    """I have reached ``init()``, and what I write from now on is to be shown."""
+    """I have reached ``init()``, and what I write from now on is to be shown.
+
+    Attributes:
+        fresh: Of an image, whether processes start fresh: no process is a fork of it.
+    """
+
+    fresh: bool = False
 
 
 class Needs(Message, frozen=True):

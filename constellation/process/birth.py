@@ -18,6 +18,7 @@ import socket
 import stat
 import sys
 from dataclasses import dataclass
+from typing import NoReturn
 
 import msgspec
 
@@ -34,10 +35,12 @@ from constellation.control.stream import MessageStream
 from constellation.errors import InitError
 from constellation.pid import Pid
 from constellation.process import command, descriptors
+from constellation.process.command import Command
 from constellation.process.deployed import Deployed, secured
 from constellation.process.directory import RuntimeDirectory
 from constellation.process.identity import Newborn
 from constellation.resources import Resources
+from constellation.transport.network import Network
 
 NONCE_SIZE = 8
 _CLOSED = (
@@ -90,6 +93,7 @@ class Unborn:
             descriptors.adopt_socket(birth.listener),
             MessageStream(descriptors.adopt_socket(birth.control), _to_process),
             fresh=True,
+            network=_network(birth),
         )
 
     @property
@@ -109,8 +113,9 @@ class Unborn:
 
     @property
     def root(self) -> str | None:
-        """Where the program is laid out on this node, if it is an image of it."""
-        return self.birth.root if isinstance(self.birth, Deploy) else None
+        """Where the program is laid out on this node of a cluster; None: it runs natively."""
+        site = self.birth.site if isinstance(self.birth, (Birth, Deploy)) else None
+        return None if site is None else site.root
 
     def freeze(self) -> Deployed:
         """Be the program's image. All signals are blocked, and nothing is buffered.
@@ -118,17 +123,37 @@ class Unborn:
         Raises:
             InitError: The program has closed the descriptors of this process.
         """
-        told, stream = self.birth, self.stream
-        if not isinstance(told, Deploy) or stream is None or _files(stream, told) != self.files:
-            raise InitError(_CLOSED)
+        told, stream = self._as_image()
         stream.send(Born())
         stream.close()
         return Deployed(
             descriptors.adopt_socket(told.connection),
-            RuntimeDirectory.inherited(told.directory, told.lock),
+            RuntimeDirectory.inherited(told.site.directory, told.lock),
             told.agent,
-            secured(told.public, told.secret),
+            told.site,
+            secured(told.site),
         )
+
+    def give_way(self, command: Command) -> NoReturn:
+        """Be replaced by a bare zygote. All signals are blocked, and nothing is buffered.
+
+        Args:
+            command: What the program's processes execute.
+
+        Raises:
+            InitError: The program has closed the descriptors of this process.
+            OSError: The zygote cannot be started.
+        """
+        from constellation.process import bare  # forked images go without
+
+        told, stream = self._as_image()
+        bare.become(told, stream.fileno(), command)
+
+    def _as_image(self) -> tuple[Deploy, MessageStream[ToNewborn]]:
+        told, stream = self.birth, self.stream
+        if not isinstance(told, Deploy) or stream is None or _files(stream, told) != self.files:
+            raise InitError(_CLOSED)
+        return told, stream
 
 
 def here() -> Unborn | None:
@@ -199,8 +224,16 @@ def _handed_on(birth: ToNewborn) -> list[int]:
         return [birth.connection, birth.lock]
     if isinstance(birth, Survey):
         return []
-    each = (birth.listener, birth.control, birth.out, birth.err, birth.stdin)
+    each = (birth.listener, birth.control, birth.out, birth.err, birth.stdin, birth.near)
     return [descriptor for descriptor in each if descriptor is not None]
+
+
+def _network(birth: Birth) -> Network | None:
+    """How the process is reached where its program runs on several machines."""
+    if birth.near is None or birth.site is None:
+        return None
+    listener = descriptors.adopt_socket(birth.near)
+    return Network(birth.site.directory, listener, secured(birth.site))
 
 
 def _files(stream: MessageStream[ToNewborn], birth: ToNewborn) -> tuple[tuple[int, int], ...]:

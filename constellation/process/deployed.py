@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from constellation.process.directory import RuntimeDirectory
 
 if TYPE_CHECKING:
+    from constellation.control.messages import Site
     from constellation.transport.network import Security
 
 
@@ -20,20 +21,23 @@ class Deployed:
         connection: The connection to the node's agent for the program.
         directory: The program's runtime directory there.
         agent: The agent's process id.
-        security: How its processes secure connections to other nodes; None: they do not.
+        site: What its processes have in common there.
+        security: How its forks secure connections to other nodes; None: they do not, or there are
+            none, since each process starts fresh.
     """
 
     connection: socket.SocketType
     directory: RuntimeDirectory
     agent: int
+    site: Site
     security: Security | None
 
 
-def secured(public: bytes | None, secret: bytes | None) -> Security | None:
-    """How connections are secured with a keypair; None: they are not."""
-    if public is None or secret is None:
+def secured(site: Site) -> Security | None:
+    """How connections to other nodes are secured; None: they are not."""
+    if site.public is None or site.secret is None:
         return None
     from constellation.security.keypair import Keypair
     from constellation.transport.curve import Curve
 
-    return Curve(Keypair(public, secret))
+    return Curve(Keypair(site.public, site.secret))

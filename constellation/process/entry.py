@@ -40,9 +40,9 @@ def prepare() -> None:
     gc.freeze()
 
 
-def prepare_fresh() -> None:
+def prepare_fresh(mode: str) -> None:
     """In a process that starts fresh, when it has reached `init()` and has its streams."""
-    os.environ["CONSTELLATION"] = NATIVE
+    os.environ["CONSTELLATION"] = mode
     _replace_stdin()
 
 

@@ -7,7 +7,8 @@ fresh may have found others at its own `init()`, so there all of them travel.
 
 On a cluster the new process may be on another node. What belongs to a machine stays there, the
 working directory as well, and what of the import path is inside of the program is inside of it
-where that is laid out on the other node.
+where that is laid out on the other node. The import path names places of the machine, so there it
+travels only if it has changed, however processes start.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ __all__ = ["apply", "difference"]
 class _Difference(msgspec.Struct, array_like=True):
     """What is not as it was at `init()`; None and empty: it is.
 
-    Where `whole` is true, `set` is the whole environment.
+    Where `whole` is true, `set` is the whole environment, but for what belongs to a machine where
+    that may be another.
     """
 
     argv: list[str] | None
@@ -81,12 +83,12 @@ def _between_nodes(
     """What differs for a process that may be on another node."""
     unset = [name for name in image.environ if name not in os.environb]
     return _Difference(
-        argv=None if argv == image.argv else argv,
+        argv=None if argv == image.argv and not image.fresh else argv,
         path=None if path == image.path else [_rooted(each, image.root, _ROOT) for each in path],
         cwd=None,
         set={name: value for name, value in changed.items() if not _bound(name)},
         unset=[name for name in unset if not _bound(name)],
-        whole=False,
+        whole=image.fresh,
     )
 
 
@@ -119,7 +121,10 @@ def apply(data: bytes | bytearray | memoryview, image: Image) -> None:
         if image.root is not None:
             path = [_rooted(each, _ROOT, image.root) for each in path]
         sys.path[:] = path
-    unset = [each for each in os.environb if each not in found.set] if found.whole else found.unset
+    unset = found.unset
+    if found.whole:
+        bound = _bound if image.root is not None else lambda _: False
+        unset = [each for each in os.environb if each not in found.set and not bound(each)]
     for name in unset:
         os.environb.pop(name, None)
     for name, value in found.set.items():

@@ -51,6 +51,7 @@ from constellation.process.sigkill import OwnKill
 from constellation.process.signals import Wakeup
 
 if TYPE_CHECKING:
+    from constellation.control.messages import Site
     from constellation.process.command import Command
     from constellation.process.nursery import Nursery
 
@@ -80,6 +81,7 @@ class Task:
         origin: The program at `init()`.
         directory: The program's runtime directory.
         command: What the process executes, to start fresh; None: it is a fork of the image.
+        site: Where the program is deployed; None: it runs natively.
     """
 
     newborn: Newborn
@@ -90,6 +92,7 @@ class Task:
     origin: Origin
     directory: str
     command: Command | None
+    site: Site | None
 
 
 def run(task: Task) -> Newborn:

@@ -70,10 +70,11 @@ class Nursery:
             out=out,
             err=err,
             stdin=task.stdin,
+            near=None if newborn.network is None else newborn.network.listener.fileno(),
+            site=task.site,
         )
         self._handed_on = [theirs.fileno(), told.listener, told.control, out, err]
-        if told.stdin is not None:
-            self._handed_on.append(told.stdin)
+        self._handed_on += [each for each in (told.stdin, told.near) if each is not None]
         self._stream.post(told)
         self.signals: list[int] = []
         self.silent = False

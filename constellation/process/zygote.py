@@ -205,6 +205,7 @@ class _Zygote:
             self._origin,
             self._directory.path,
             self._command,
+            None if self._deployed is None else self._deployed.site,
         )
         mask = signals.block_all()
         try:

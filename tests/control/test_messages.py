@@ -16,6 +16,7 @@ from constellation.control import messages
 from constellation.exit_status import ExitStatus
 from constellation.units import Mem
 
+SITE = messages.Site("/tmp/cst-a", "/srv/program", b"p" * 40, b"s" * 40)
 EXAMPLES = [
     messages.Spawn(7, 20 << 20, 0.01, True),
     messages.Accept(7),
@@ -54,9 +55,11 @@ EXAMPLES = [
     messages.Trouble("text"),
     messages.Fork(3, b"k" * 16, "ipc:///a", False, True),
     messages.Birth(b"n" * 8, b"k" * 16, "ipc:///a", False, True, 3, 4, 5, 6, None),
-    messages.Deploy(b"n" * 8, 3, 4, "/tmp/cst-a", "/srv/program", 77, b"p" * 40, b"s" * 40),
+    messages.Birth(b"n" * 8, b"k" * 16, "tcp://a:1", True, False, 3, 4, 5, 6, 7, 8, SITE),
+    messages.Deploy(b"n" * 8, 3, 4, 77, SITE),
     messages.Survey(b"n" * 8),
     messages.Born(),
+    messages.Born(fresh=True),
     messages.Needs(1 << 20, 0.5),
 ]
 

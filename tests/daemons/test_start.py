@@ -11,7 +11,7 @@ import programs
 import pytest
 from local_bridge import environment
 
-from constellation.control.messages import Deploy, FromNewborn, Needs, Survey
+from constellation.control.messages import Deploy, FromNewborn, Needs, Site, Survey
 from constellation.exit_status import ExitStatus
 from constellation.session.loop import Loop
 from constellation_daemons.start import Failure, Program, Start
@@ -258,11 +258,8 @@ def test_an_image_has_what_it_inherits(loop: Loop, tmp_path: Path) -> None:
         nonce=b"",
         connection=theirs.fileno(),
         lock=theirs.fileno(),
-        directory=str(tmp_path),
-        root=str(tmp_path),
         agent=os.getpid(),
-        public=None,
-        secret=None,
+        site=Site(str(tmp_path), str(tmp_path), None, None),
     )
     with ours, theirs:
         Start(

@@ -86,6 +86,24 @@ def test_all_of_it_arrives_where_processes_start_fresh(image: Image, tmp_path: P
     assert expected == (sys.argv, sys.path, dict(os.environb), os.getcwd())
 
 
+def test_between_nodes_it_is_all_but_what_belongs_to_a_machine(image: Image) -> None:
+    """Where processes start fresh."""
+    image.fresh, image.root = True, "/here"
+    difference = difference_from(image)
+    argv, kept = list(sys.argv), os.environ["KEPT"]
+    sys.argv.append("of its own")
+    sys.path.append("/of/its/own")
+    os.environ["KEPT"] = "here"
+    os.environ["NEW"] = "here"
+    os.environ["SSH_NEW"] = "here"
+    environment.apply(difference, image)
+    assert sys.argv == argv
+    assert os.environ["KEPT"] == kept
+    assert "NEW" not in os.environ
+    assert os.environ["SSH_NEW"] == "here"
+    assert sys.path[-1] == "/of/its/own", "it names places of the machine"
+
+
 def test_what_a_path_may_hold_besides_text_stays_behind(image: Image) -> None:
     sys.path.append(Path("/not/text"))  # type: ignore[arg-type]
     sys.argv.append(5)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 
-from constellation.control.messages import Deploy, FromNewborn
+from constellation.control.messages import Born, Deploy, FromNewborn, Site
 from constellation.process.directory import RuntimeDirectory
 from constellation.session.loop import Loop
 from constellation_daemons.start import Failure, Program, Start
@@ -25,7 +25,8 @@ class Image:
         program: What is run.
         keys: The public and the secret key of its processes; None: connections are not secured.
         directory: The program's runtime directory.
-        ready: Called with the connection to the zygote, when it has reached `init()`.
+        ready: Called with the connection to the zygote, when it has reached `init()`, and whether
+            processes start fresh.
         failed: Called in place of that.
 
     Raises:
@@ -38,7 +39,7 @@ class Image:
         program: Program,
         keys: tuple[bytes, bytes] | None,
         directory: RuntimeDirectory,
-        ready: Callable[[socket.socket], None],
+        ready: Callable[[socket.socket, bool], None],
         failed: Callable[[Failure], None],
     ) -> None:
         self._ready = ready
@@ -49,11 +50,8 @@ class Image:
             nonce=b"",
             connection=theirs.fileno(),
             lock=directory.fileno(),
-            directory=directory.path,
-            root=program.directory,
             agent=os.getpid(),
-            public=public,
-            secret=secret,
+            site=Site(directory.path, program.directory, public, secret),
         )
         try:
             self._start = Start(
@@ -81,7 +79,7 @@ class Image:
         self._start.cancel()
 
     def _reached(self, message: FromNewborn) -> None:
-        self._ready(self._connection)
+        self._ready(self._connection, isinstance(message, Born) and message.fresh)
 
     def _lost(self, failure: Failure) -> None:
         self._connection.close()

@@ -245,7 +245,7 @@ class Agent:
         except OSError as error:
             self._fail_to_start(f"the program cannot be started: {system.explained(error)}")
 
-    def _serve(self, zygote: socket.socket) -> None:
+    def _serve(self, zygote: socket.socket, fresh: bool) -> None:
         """The image is there."""
         setup = self._setup
         self._zygote_reaped = False
@@ -257,6 +257,7 @@ class Agent:
             Launcher(zygote, self._directory.path, ports=ports),
             self._hear,
             stdin=self._input.reader,
+            spares=not fresh,
         )
         self._say(ImageReady())
         while self._waiting:
