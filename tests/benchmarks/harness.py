@@ -56,9 +56,9 @@ class Side:
 
 @contextmanager
 def start(
-    script: str, *arguments: str, command: Sequence[str] = (sys.executable,)
+    script: str, *arguments: str, command: Sequence[str] = (sys.executable,), code: int = 0
 ) -> Iterator[Side]:
-    """Start a side, which ends with the block."""
+    """Start a side, which ends with the block, and with this exit code."""
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(
@@ -77,7 +77,7 @@ def start(
             process.kill()
             raise
         process.communicate()
-        if process.returncode != 0:
+        if process.returncode != code:
             side.fail()
 
 

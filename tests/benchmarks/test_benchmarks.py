@@ -17,8 +17,8 @@ LINE = re.compile(
     r"[\d.,e-]+ ?\S+ \(ratio [\d.]+\))+; "
     r"(target at (most|least) [^:]+: (met|missed)|for information)"
 )
-SCHEDULER = re.compile(
-    r"[^:]+: [\d.,e-]+ ?\S+; (target at (most|least) [^:]+: (met|missed)|for information)"
+ALONE = re.compile(
+    r"[^:]+: (ours )?[\d.,e-]+ ?\S+; (target at (most|least) [^:]+: (met|missed)|for information)"
 )
 PROCESSES = re.compile(r"3 processes alive at once: .*; target all ended as they should: met")
 
@@ -45,6 +45,8 @@ def run(benchmark: str, *options: str) -> list[str]:
         ("throughput", ("--rounds", "1", "--values", "10"), 3),
         ("arrays", ("--rounds", "1", "--total", "1", "--size", "1"), 1),
         ("deployed", ("--rounds", "1", "--one", "2", "--many", "3", "--files", "2"), 3),
+        ("kill", ("--rounds", "1", "--kills", "2"), 1),
+        ("encrypted", ("--rounds", "1", "--total", "1", "--size", "1"), 2),
     ],
 )
 def test_a_benchmark_prints_a_line_for_each_of_its_figures(
@@ -60,10 +62,16 @@ def test_the_scheduler_is_measured_on_clusters_of_three_sizes() -> None:
     printed = run("scheduler", "--nodes", "160", "--each", "50", "--moves", "20", "--rounds", "2")
     assert len(printed) == 8
     for line in printed:
-        assert SCHEDULER.fullmatch(line), line
+        assert ALONE.fullmatch(line), line
     # Steps are the same on every machine.
     assert printed[-1].startswith("growth from 8 to 160 nodes, in steps: ")
     assert printed[-1].endswith(": met")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_how_soon_a_lost_node_is_noticed_is_measured() -> None:
+    (line,) = run("lost_node", "--rounds", "1", "--timeout", "2")
+    assert ALONE.fullmatch(line), line
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

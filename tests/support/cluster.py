@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -419,4 +420,4 @@ def running(made: Made) -> Iterator[Made]:
         for process in made.running.values():
             process.kill()
             process.wait()
-        sweep_runtime(os.environ["TMPDIR"])
+        sweep_runtime(tempfile.gettempdir())

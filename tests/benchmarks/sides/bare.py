@@ -1,4 +1,4 @@
-"""Bare pyzmq: a ROUTER here, and one in a process of its own, over ipc.
+"""Bare pyzmq: a ROUTER here, and one in a process of its own, over ipc, or TCP with CURVE.
 
 A value is one `send_multipart` of two frames, the route and its pickle. Run as a program, this is
 the process at the other end: it is told what to do, and does it with its own plain loops.
@@ -11,10 +11,8 @@ import pickle
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import zmq
@@ -24,24 +22,27 @@ FAR = b"far"
 
 
 @contextmanager
-def pair(context: zmq.Context[Any], mode: str) -> Iterator[Any]:
+def pair(context: zmq.Context[Any], mode: str, *, curve: bool = False) -> Iterator[Any]:
     """The socket at this end, whose peer answers on the route `FAR`."""
     with tempfile.TemporaryDirectory() as directory:
-        endpoint = f"ipc://{directory}/far"
-        far = subprocess.Popen([sys.executable, __file__, endpoint, mode])
+        bound = "tcp://127.0.0.1:*" if curve else f"ipc://{directory}/far"
+        far = subprocess.Popen([sys.executable, __file__, bound, mode], stdout=subprocess.PIPE)
         socket = open_router(context)
         try:
-            while not Path(directory, "far").exists():
-                time.sleep(0.01)
+            assert far.stdout is not None
+            endpoint, *key = far.stdout.readline().split()
+            if key:
+                socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+                (socket.curve_serverkey,) = key
             socket.setsockopt(zmq.CONNECT_ROUTING_ID, FAR)
-            socket.connect(endpoint)
+            socket.connect(endpoint.decode())
             yield socket
             plain = zmq.Socket.shadow(socket.underlying)
             plain.send_multipart([FAR, pickle.dumps(("stop", 0))])
             far.wait()
         finally:
             far.kill()
-            far.wait()
+            far.communicate()
             socket.close(0)
             context.term()
 
@@ -84,6 +85,17 @@ def arrays(socket: Any, count: int) -> None:
     socket.send_multipart([route, pickle.dumps(total)])
 
 
+def several_bytes(socket: Any, count: int) -> None:
+    from touch import touch_bytes
+
+    total = 0
+    route = b""
+    for _ in range(count):
+        route, frame = socket.recv_multipart()
+        total += touch_bytes(frame)
+    socket.send_multipart([route, pickle.dumps(total)])
+
+
 async def echo_asyncio(socket: Any, count: int) -> None:
     for _ in range(count):
         route, frame = await socket.recv_multipart()
@@ -91,10 +103,26 @@ async def echo_asyncio(socket: Any, count: int) -> None:
         await socket.send_multipart([route, pickle.dumps(value)])
 
 
+def listen(socket: Any, endpoint: str) -> None:
+    """Bind the socket, and say where, and with which key."""
+    words = []
+    if endpoint.startswith("tcp:"):
+        public, secret = zmq.curve_keypair()
+        socket.curve_server, socket.curve_secretkey = True, secret
+        words = [public.decode()]
+    socket.bind(endpoint)
+    print(socket.last_endpoint.decode(), *words, flush=True)
+
+
 def obey(endpoint: str) -> None:
-    jobs: dict[str, Callable[[Any, int], None]] = {"echo": echo, "sink": sink, "arrays": arrays}
+    jobs: dict[str, Callable[[Any, int], None]] = {
+        "echo": echo,
+        "sink": sink,
+        "arrays": arrays,
+        "bytes": several_bytes,
+    }
     with zmq.Context() as context, open_router(context) as socket:
-        socket.bind(endpoint)
+        listen(socket, endpoint)
         while True:
             _, frame = socket.recv_multipart()
             job, count = pickle.loads(frame)
@@ -105,7 +133,7 @@ def obey(endpoint: str) -> None:
 
 async def obey_asyncio(endpoint: str) -> None:
     with zmq.asyncio.Context() as context, open_router(context) as socket:
-        socket.bind(endpoint)
+        listen(socket, endpoint)
         while True:
             _, frame = await socket.recv_multipart()
             job, count = pickle.loads(frame)

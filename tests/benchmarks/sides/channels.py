@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ def obey(parent: Pid) -> None:
         "sink_try": sink_try,
         "sink_for": sink_for,
         "arrays": arrays,
+        "bytes": several_bytes,
     }
     with Sender[Any](parent) as sender, Receiver[Any](parent) as receiver:
         for job, count in receiver:
@@ -64,6 +66,12 @@ def arrays(sender: Sender[Any], receiver: Receiver[Any], count: int) -> None:
     from touch import touch
 
     sender.send(sum(touch(receiver.recv().block()) for _ in range(count))).block()
+
+
+def several_bytes(sender: Sender[Any], receiver: Receiver[Any], count: int) -> None:
+    from touch import touch_bytes
+
+    sender.send(sum(touch_bytes(receiver.recv().block()) for _ in range(count))).block()
 
 
 # -- this end
@@ -121,6 +129,18 @@ class Ours:
         check(total, array, count)
         return count * size / seconds
 
+    def bytes(self, count: int, size: int) -> float:
+        value = a_value(size)
+        sender = self._sender
+        start = time.perf_counter()
+        sender.send(("bytes", count)).block()
+        for _ in range(count):
+            sender.send(value).block()
+        total = self._receiver.recv().block()
+        seconds = time.perf_counter() - start
+        check_bytes(total, value, count)
+        return count * size / seconds
+
 
 class Bare:
     """The near end of bare pyzmq."""
@@ -162,6 +182,29 @@ class Bare:
         check(total, array, count)
         return count * size / seconds
 
+    def bytes(self, count: int, size: int) -> float:
+        value = a_value(size)
+        socket = self._socket
+        start = time.perf_counter()
+        socket.send_multipart([FAR, pickle.dumps(("bytes", count))])
+        for _ in range(count):
+            socket.send_multipart([FAR, value], copy=False)
+        total = pickle.loads(socket.recv_multipart()[1])
+        seconds = time.perf_counter() - start
+        check_bytes(total, value, count)
+        return count * size / seconds
+
+
+def a_value(size: int) -> bytes:
+    return bytes(range(1, 1 + 64)) * (size // 64)
+
+
+def check_bytes(total: int, value: bytes, count: int) -> None:
+    from touch import touch_bytes
+
+    if total != touch_bytes(value) * count:
+        raise AssertionError("other bytes arrived than were sent")
+
 
 def check(total: float, array: Any, count: int) -> None:
     """Each array that arrived was as it was when it was sent: its first number counts."""
@@ -175,16 +218,18 @@ def check(total: float, array: Any, count: int) -> None:
 def main() -> None:
     init()
     ours = Ours(spawn(obey).block())
-    with pair(zmq.Context(), "blocking") as socket:
+    with pair(zmq.Context(), "blocking", curve="curve" in sys.argv) as socket:
         bare = Bare(socket)
         serve(
             {
                 "ours round_trip": ours.round_trip,
                 "ours throughput": ours.throughput,
                 "ours arrays": ours.arrays,
+                "ours bytes": ours.bytes,
                 "bare round_trip": bare.round_trip,
                 "bare throughput": bare.throughput,
                 "bare arrays": bare.arrays,
+                "bare bytes": bare.bytes,
             }
         )
 

@@ -1,4 +1,4 @@
-"""What the receiver of an array does with it, so that all of it has to be there."""
+"""What the receiver of a large value does with it, so that all of it has to be there."""
 
 from __future__ import annotations
 
@@ -10,3 +10,8 @@ PAGE = 4096 // 8
 def touch(array: Any) -> float:
     """Read a number of each page."""
     return float(array[::PAGE].sum())
+
+
+def touch_bytes(data: bytes) -> int:
+    """Read a byte of each page."""
+    return sum(data[::4096])
