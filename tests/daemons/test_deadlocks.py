@@ -404,8 +404,10 @@ def test_two_programs_that_hold_everything_together(cluster: Cluster, tmp_path: 
 def test_a_new_master_finds_it_too(tmp_path: Path) -> None:
     directory = tmp_path / "cluster"
     directory.mkdir()
+    # Beside each other the one would be shipped with the other.
+    (tmp_path / "program").mkdir()
     path = write(
-        tmp_path,
+        tmp_path / "program",
         """
         def main():
             init(Resources(mem="400 MiB", cpu=0.01))
