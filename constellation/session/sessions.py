@@ -136,9 +136,9 @@ class Session:
         """How many messages the peer is not known to have received."""
         return self._outbound.undelivered
 
-    def silent(self, now: float) -> float:
-        """For how many seconds nothing was heard of the peer."""
-        return now - self._heard_at
+    def silent(self, now: float) -> float | None:
+        """For how many seconds nothing was heard of the peer; None: it has never answered."""
+        return now - self._heard_at if self._known else None
 
     def close(self) -> None:
         """Send nothing more. What was sent is still delivered, as far as the peer takes it."""

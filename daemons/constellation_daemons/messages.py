@@ -132,6 +132,12 @@ class Open(Message, frozen=True):
     """The nodes are there, as far as they have come: take clients."""
 
 
+class Missing(Message, frozen=True):
+    """Do not take clients yet: these nodes have not joined."""
+
+    nodes: tuple[str, ...]
+
+
 class Granted(Message, frozen=True):
     """There is room for a process on a node, which knows of it."""
 
@@ -223,6 +229,7 @@ class Examine(Message, frozen=True):
 
 ToBridge: TypeAlias = (
     Open
+    | Missing
     | Granted
     | Waits
     | Refused

@@ -9,6 +9,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 import platformdirs
 
@@ -43,6 +44,8 @@ STOP_LIMIT = 15.0
 KILL_LIMIT = 5.0
 """Seconds that it has after it was killed."""
 _JOIN_AGAIN = 2.0
+_JOIN_PATIENCE = 7.0
+"""Seconds after which a master that was asked, and has not come, is spoken of."""
 _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -166,11 +169,12 @@ def run_node(options: NodeOptions) -> None:
     node = process.node = Node(
         process.loop, options.address, host, options.keypair, options.places, limit=options.limit
     )
-    sessions = Sessions(process.loop, router, key, node, answer=node.answer)
+    joining = _Joining(process.loop, node)
+    sessions = Sessions(process.loop, router, key, joining, answer=node.answer)
     logger.info("a node listens at %s", options.address)
     if options.join is not None:
         name = str(options.address if options.advertise is None else options.advertise)
-        _Joining(process.loop, sessions, node, options.join, name).ask()
+        joining.start(sessions, options.join, name)
     process.run()
     sessions.close()
 
@@ -189,38 +193,77 @@ def _check_name(address: Address) -> None:
 
 
 class _Joining:
-    """Asks a master to take a node in, whenever that has none."""
+    """Whom a node's sessions are for: the node, but for that in which it asks a master to take it.
 
-    def __init__(
-        self, loop: Loop, sessions: Sessions, node: Node, master: Address, name: str
-    ) -> None:
+    It asks whenever it has no master. One that takes it opens a session of its own.
+    """
+
+    def __init__(self, loop: Loop, node: Node) -> None:
         self._loop = loop
-        self._sessions = sessions
         self._node = node
-        self._master = master
         self._names = Names(loop)
-        self._name = name
         self._asking: Session | None = None
         self._asked = 0
+        self._since: float | None = None  # since when it has asked for nothing
+        self._complaints: set[str] = set()  # what was logged meanwhile: once is enough
 
-    def ask(self) -> None:
+    def start(self, sessions: Sessions, master: Address, name: str) -> None:
+        """Ask a master to take the node, by this name."""
+        self._sessions = sessions
+        self._master = master
+        self._name = name
+        self._ask()
+
+    def _ask(self) -> None:
         """Ask, and look after a while whether that was of use."""
-        asking = self._asking in list(self._sessions)
-        if not (self._node.attached or asking):
+        if self._node.attached:
+            self._since = None
+            self._complaints.clear()
+        elif self._asking not in list(self._sessions):
             self._names.find(self._master, self._found, self._unknown)
-        else:
-            self._loop.after(_JOIN_AGAIN, self.ask)
+            return
+        self._loop.after(_JOIN_AGAIN, self._ask)
 
     def _unknown(self, error: UnknownHost) -> None:
-        logger.warning("the master cannot be looked for: %s; it is tried again", error)
-        self._loop.after(_JOIN_AGAIN, self.ask)
+        self._complain(f"the master cannot be looked for: {error}")
+        self._loop.after(_JOIN_AGAIN, self._ask)
 
     def _found(self, addresses: list[Address]) -> None:
+        now = monotonic()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= _JOIN_PATIENCE and not self._complaints:
+            self._complain(
+                f"{self._master} was asked to take this node, and has not: is a master there, "
+                f"and can it connect to this node, at {self._name}"
+            )
         self._asked += 1
         self._asking = self._sessions.dial(addresses[self._asked % len(addresses)].endpoint)
         self._asking.send(messages.encode(messages.Join(self._name)))
         self._asking.close()
-        self._loop.after(_JOIN_AGAIN, self.ask)
+        self._loop.after(_JOIN_AGAIN, self._ask)
+
+    def _complain(self, text: str) -> None:
+        if text not in self._complaints:
+            logger.warning("%s; it is tried again", text)
+            self._complaints.add(text)
+
+    # -- sessions
+
+    def opened(self, session: Session) -> None:
+        """Somebody has connected."""
+        self._node.opened(session)
+
+    def heard(self, session: Session, message: bytes) -> None:
+        """A message has come."""
+        self._node.heard(session, message)
+
+    def ended(self, session: Session, reason: str | None) -> None:
+        """A session is over."""
+        if session is not self._asking:
+            self._node.ended(session, reason)
+            return
+        if reason is not None and not self._node.attached:
+            self._complain(f"no master has taken this node: {reason}")
 
 
 class _Rooms:

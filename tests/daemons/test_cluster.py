@@ -20,7 +20,8 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def write(directory: Path, text: str, name: str = "program.py") -> Path:
-    path = directory / name
+    path = directory / "program" / name
+    path.parent.mkdir(exist_ok=True)
     path.write_text("from constellation import *\n" + textwrap.dedent(text))
     return path
 
@@ -86,7 +87,7 @@ def test_processes_go_where_there_is_room(cluster: Cluster, tmp_path: Path) -> N
 
 
 def test_arrays_and_closures_go_between_nodes(cluster: Cluster, tmp_path: Path) -> None:
-    (tmp_path / "helper.py").write_text("def double(value): return value * 2\n")
+    (write(tmp_path, "").parent / "helper.py").write_text("def double(value): return value * 2\n")
     path = write(
         tmp_path,
         """
@@ -471,6 +472,15 @@ def test_a_program_whose_bridge_is_elsewhere_outlives_the_master(tmp_path: Path)
     with clusters.cluster(directory, bridge_of=2) as own, own.start(path, "3") as running:
         all_up(running)
         own.kill(own.master)
+        # A program that is deployed meanwhile is told what it waits for.
+        with subprocess.Popen(
+            own.command(path, "1"), env=own.environment, stderr=subprocess.PIPE
+        ) as waiting:
+            assert waiting.stderr is not None
+            told = waiting.stderr.readline().decode()
+            assert told.startswith("constellation: ")
+            assert told.endswith(f" waits for the master, {own.master}, which is not there\n")
+            waiting.kill()
         own.start_master()
         own.wait_until_joined()
         own.wait_for(lambda: own.status().programs)
@@ -560,10 +570,17 @@ def test_what_is_wrong_is_said(cluster: Cluster) -> None:
 
 
 def test_a_node_joins_a_running_cluster(own: Cluster) -> None:
+    # Nobody is there, and one who cannot take it.
+    own.start_node(7, "--join", own.node(77))
+    own.start_node(8, "--join", own.node(2))
     own.start_node(9, "--join", own.master, "--mem", "300 MiB", "--cpu", "0.25")
     own.wait_until_joined(4)
     (node,) = [node for node in own.status().nodes if node.node == own.node(9)]
     assert (node.mem, node.cpu) == (300 << 20, 250_000_000)
+    nobody = f"no master has taken this node: {own.node(77)} does not answer: no connection"
+    own.wait_for(lambda: nobody in own.log(own.node(7)))
+    no_master = f"{own.node(2)} was asked to take this node, and has not: is a master there, and "
+    own.wait_for(lambda: no_master in own.log(own.node(8)))
 
 
 def test_programs_wait_for_nodes_that_come_later(tmp_path: Path) -> None:

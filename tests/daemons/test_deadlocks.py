@@ -58,7 +58,8 @@ def guarded(wait):
 
 
 def write(directory: Path, text: str) -> Path:
-    path = directory / "program.py"
+    path = directory / "program" / "program.py"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(PREAMBLE + textwrap.dedent(text))
     return path
 

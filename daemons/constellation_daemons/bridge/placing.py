@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from functools import partial
 from typing import Protocol
 
 from constellation.address import Address, UnknownHost
@@ -38,6 +39,7 @@ from constellation_daemons.messages import (
     Granted,
     KillProcess,
     KillProgram,
+    Missing,
     NodeLost,
     Open,
     Refused,
@@ -55,7 +57,8 @@ logger = logging.getLogger(__name__)
 _AGAIN = 1.0
 """Seconds after which a master that is not there is tried again."""
 _NOTE_AFTER = 1.0
-"""Seconds that a process waits for room until the user is told."""
+_ABSENT_AFTER = 3.0
+"""Seconds that a process waits for room, and for a master, until the user is told."""
 
 
 class Programs(Protocol):
@@ -110,10 +113,12 @@ class MasterPlacing:
         self._programs: Programs | None = None
         self._asked: dict[bytes, dict[int, Ask]] = {}
         self._next: dict[bytes, int] = {}  # the lowest number that was not asked for, by program
-        self._noted: dict[bytes, set[bool]] = {}  # what users were told since all had room
+        self._noted: dict[bytes, set[str]] = {}  # what users were told since all had room
         self._lost: dict[bytes, set[tuple[str, int]]] = {}  # nodes that are lost to a program
         self._ended: dict[bytes, None] = {}  # programs, of which no master may have heard it
         self._master: Session | None = None
+        self._present = False  # the master has said something
+        self._missing: tuple[str, ...] = ()  # nodes that it waits for
 
     def start(self, programs: Programs) -> None:
         """Look for the master."""
@@ -130,6 +135,8 @@ class MasterPlacing:
         answered = min(asked, default=number)
         ask = asked[number] = Ask(program, number, need.mem, need.cpu, wait, answered)
         self._say(ask)
+        if not self._present:
+            self._loop.after(_ABSENT_AFTER, partial(self._note_absence, program))
 
     def drop(self, program: bytes, number: int) -> None:
         """It is not, or is lost: it needs no room."""
@@ -157,6 +164,13 @@ class MasterPlacing:
         self._forget_ended()
         self._ended[program] = None
         self._say(Finish(program))
+
+    @property
+    def lacking(self) -> str:
+        """What has to come before anything can be placed, for people."""
+        if not self._present:
+            return f"the master, {self._address}, which is not there"
+        return f"nodes that have not joined: {', '.join(self._missing)}"
 
     # -- the master
 
@@ -195,6 +209,7 @@ class MasterPlacing:
 
     def heard(self, message: bytes) -> None:
         """The master has said something."""
+        self._present = True
         self._obey(to_bridge.decode(message))
 
     def ended(self, reason: str | None) -> None:
@@ -202,6 +217,10 @@ class MasterPlacing:
         logger.warning("the master is gone: %s", reason or "it has ended")
         self._forget_ended()
         self._master = None
+        if self._present:
+            self._present = False
+            for program in self._asked:
+                self._loop.after(_ABSENT_AFTER, partial(self._note_absence, program))
         self._loop.after(_AGAIN, self._dial)
 
     def _forget_ended(self) -> None:
@@ -218,7 +237,10 @@ class MasterPlacing:
         assert programs is not None
         match message:
             case Open():
+                self._missing = ()
                 programs.open()
+            case Missing(nodes):
+                self._missing = nodes
             case Granted(program, number, node, _):
                 if self._answered(program, number):
                     programs.placed(program, number, node)
@@ -254,11 +276,19 @@ class MasterPlacing:
         return waited
 
     def _note(self, program: bytes, number: int, missing: bool) -> None:
-        """Tell the user, if it still waits: once, and not for each process and each renewal."""
-        if number not in self._asked.get(program, {}):
-            return
-        noted = self._noted.setdefault(program, set())
-        if missing not in noted and self._programs is not None:
-            noted.add(missing)
+        """Tell the user, if it still waits."""
+        if number in self._asked.get(program, {}):
             what = "a node that is large enough" if missing else "room"
-            self._programs.note(program, f"a process waits for {what}")
+            self._tell(program, f"a process waits for {what}")
+
+    def _note_absence(self, program: bytes) -> None:
+        """Tell the user, if there still is no master."""
+        if self._asked.get(program) and not self._present:
+            self._tell(program, f"a process waits for {self.lacking}")
+
+    def _tell(self, program: bytes, text: str) -> None:
+        """Tell it once, and not for each process and each renewal."""
+        noted = self._noted.setdefault(program, set())
+        if text not in noted and self._programs is not None:
+            noted.add(text)
+            self._programs.note(program, text)

@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,7 +19,15 @@ import msgspec
 from constellation.address import Address
 from constellation.control import cluster
 from constellation.control import deployment as client_messages
-from constellation.control.deployment import Denied, Deploy, Failed, Greeting, ToBridge, Welcome
+from constellation.control.deployment import (
+    Denied,
+    Deploy,
+    Failed,
+    Greeting,
+    Note,
+    ToBridge,
+    Welcome,
+)
 from constellation.errors import ConstellationError
 from constellation.program.store import Store
 from constellation.security.keypair import Keypair
@@ -36,6 +45,9 @@ from constellation_daemons.bridge.survey import LIMIT
 __all__ = ["Bridge"]
 
 logger = logging.getLogger(__name__)
+
+_NOTE_AFTER = 1.0
+"""Seconds that a client waits until it is told for what."""
 
 _first = msgspec.msgpack.Decoder(Greeting | Hello)
 
@@ -222,6 +234,7 @@ class Bridge:
                 self._clients[session] = None
             if why is None and not self._open:
                 self._early.append(session)
+                self.loop.after(_NOTE_AFTER, partial(self._tell_early, session))
             elif why is None:
                 _say(session, Welcome(VERSION, platform.python_version()))
             else:
@@ -241,6 +254,11 @@ class Bridge:
             self._agents[session] = deployment
 
     # -- clients
+
+    def _tell_early(self, session: Session) -> None:
+        """Tell a client what it waits for, if it still does."""
+        if session in self._early and self._master is not None:
+            _say(session, Note(f"the bridge waits for {self._master.lacking}"))
 
     def _hear_client(self, session: Session, message: ToBridge) -> None:
         deployment = self._clients[session]

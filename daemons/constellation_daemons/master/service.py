@@ -61,6 +61,13 @@ class _Node:
     incarnation: int | None = None  # while it has joined
     complaint: str = ""  # what was logged of it last: once is enough
     dialling: bool = False
+    heard_at: float | None = None  # in sessions that are over
+
+    def silent(self, now: float) -> float | None:
+        """Seconds since it was heard of; None: it never was."""
+        if self.session is not None and (silent := self.session.silent(now)) is not None:
+            return silent
+        return None if self.heard_at is None else now - self.heard_at
 
 
 class Master:
@@ -181,6 +188,9 @@ class Master:
         session.send(messages.encode(attach))
 
     def _node_gone(self, node: _Node, reason: str | None) -> None:
+        now = monotonic()
+        silent = node.silent(now)
+        node.heard_at = None if silent is None else now - silent
         node.session = None
         incarnation, node.incarnation = node.incarnation, None
         if incarnation is not None:
@@ -245,6 +255,8 @@ class Master:
         )
         if len(joined) == len(self._nodes):
             self._open_up()
+        elif not self._open:
+            self._tell_whether_open(self._bridges)
 
     def _hear_of_process(self, node: str, incarnation: int, message: messages.FromNode) -> None:
         event: events.Event
@@ -309,8 +321,7 @@ class Master:
         self._end_others(hello.endpoint)
         for program in hello.ended:
             self._program_ended(program.hex(), unheard=True)
-        if self._open:
-            session.send(messages.encode(messages.Open()))
+        self._tell_whether_open([session])
 
     def _runs(self, program: str, session: Session) -> None:
         """A bridge has this program."""
@@ -496,8 +507,13 @@ class Master:
     def _open_up(self) -> None:
         if not self._open:
             self._open = True
-            for session in self._bridges:
-                session.send(messages.encode(messages.Open()))
+            self._tell_whether_open(self._bridges)
+
+    def _tell_whether_open(self, bridges: Iterable[Session]) -> None:
+        missing = [node.name for node in self._nodes.values() if node.incarnation is None]
+        told = messages.Open() if self._open else messages.Missing(tuple(missing))
+        for session in bridges:
+            session.send(messages.encode(told))
 
     # -- tools
 
@@ -558,7 +574,7 @@ class Master:
         nodes = []
         for name, node in sorted(self._nodes.items()):
             view = views.get(name)
-            silent = None if node.session is None else node.session.silent(now)
+            silent = node.silent(now)
             if view is None:
                 nodes.append(cluster.NodeState(name, "absent", 0, 0, 0, 0, 0, silent))
                 continue

@@ -9,6 +9,7 @@ from constellation.awaited import AwaitsRoom
 from constellation.resources import Resources
 from constellation.session.loop import Loop
 from constellation_daemons import messages
+from constellation_daemons.bridge import placing
 from constellation_daemons.bridge.placing import MasterPlacing
 from constellation_daemons.messages import (
     Again,
@@ -23,6 +24,7 @@ from constellation_daemons.messages import (
     Granted,
     KillProcess,
     KillProgram,
+    Missing,
     NodeLost,
     Open,
     Refused,
@@ -251,3 +253,25 @@ def test_what_processes_wait_for(show: Show) -> None:
     assert show.told == [("examine", 7)]
     show.placing.examined(P, 3, "10.0.0.2:9999", 7, (AwaitsRoom(4),), 2)
     assert show.said[-1] == Examined(P, 3, "10.0.0.2:9999", 7, (AwaitsRoom(4),), 2)
+
+
+def test_what_is_lacking_is_told(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "_ABSENT_AFTER", 0.0)
+    assert show.placing.lacking == "the master, 10.0.0.1:9999, which is not there"
+    show.ask(1)
+    show.ask(2)
+    show.loop.run(lambda: bool(show.told), 5)
+    absent = "a process waits for the master, 10.0.0.1:9999, which is not there"
+    assert show.told == [("note", P, absent)]
+    show.hear(Missing(("10.0.0.2:9999", "10.0.0.3:9999")))
+    assert show.placing.lacking == "nodes that have not joined: 10.0.0.2:9999, 10.0.0.3:9999"
+    show.hear(Open())
+    show.ask(3)
+    # Once for each time that all that was asked was answered.
+    for number in (1, 2, 3):
+        show.hear(Granted(P, number, "10.0.0.2:9999", 1))
+    show.told.clear()
+    show.ask(4)
+    show.placing.ended("it has ended")
+    show.loop.run(lambda: bool(show.told), 5)
+    assert show.told == [("note", P, absent)]
