@@ -343,13 +343,14 @@ class Roster:
     def _bury(self, member: _Member, pid: Pid, status: ExitStatus) -> None:
         """A process is dead."""
         self._die(member)
-        self._refuse(member, "SpawnError", f"the new process ended before it could run: {status}")
         # Where its host had killed it before, that is what it has died of.
         shot = status.signal == "SIGKILL" and status.cause is None
         member.killed = member.killed and shot
         if shot and member.cause is not None:
             status = dataclasses.replace(status, cause=member.cause)
-        elif member.unborn and status.success:
+        how = str(status) if status.cause is None else f"{status}: {status.cause}"
+        self._refuse(member, "SpawnError", f"the new process ended before it could run: {how}")
+        if member.unborn and status.success:
             # Without an error, and all the same it has not done what it was to do.
             status = ExitStatus(lost=_UNBORN, max_rss=status.max_rss)
         if not member.unwanted:

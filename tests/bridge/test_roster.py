@@ -302,6 +302,24 @@ def test_why_its_host_has_killed_it_is_told_to_watchers_and_shown(show: Show) ->
     assert show.events[-1].status.cause == "ended by SIGINT"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("killed_by", "cause", "told"),
+    [(None, None, "SIGKILL"), (None, "a limit", "SIGKILL: a limit"), ("b", None, "SIGKILL: b")],
+)
+def test_why_a_process_died_before_it_could_run_is_told_to_its_spawner(
+    show: Show, killed_by: str | None, cause: str | None, told: str
+) -> None:
+    initial = show.begin()
+    child = show.spawn(initial, 1)
+    show.roster.placed(child, show.host)
+    show.made(child)
+    if killed_by is not None:
+        show.roster.blame(child, killed_by)
+    show.hear(Told(child, Died(9, 0, cause)))
+    text = f"the new process ended before it could run: {told}"
+    assert show.host.told[initial][-1] == Refused(1, "SpawnError", text)
+
+
 def test_output_is_given_room_as_it_is_taken(show: Show) -> None:
     initial = show.begin()
     show.hear(Told(initial, Output(1, b"x" * 40_000)))
