@@ -8,7 +8,6 @@ that is behind, the bridge gets no room for more output.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import selectors
@@ -24,6 +23,7 @@ from constellation.bridge.human import HumanRenderer, Look
 from constellation.bridge.interruption import ENDING, Action, Interruption
 from constellation.bridge.jsonlines import JsonRenderer
 from constellation.bridge.printer import Printer
+from constellation.cli.error_event import error_event
 from constellation.cli.progress import TransferBar
 from constellation.cli.standing import Standing
 from constellation.cli.stdin import InputSource
@@ -301,8 +301,7 @@ class Client:
 
     def _complain(self, text: str, **more: str) -> None:
         if self._json:
-            line = json.dumps({"event": "error", "message": text, **more}, separators=(",", ":"))
-            self._print([(1, line.encode() + b"\n")])
+            self._print([(1, error_event(text, **more))])
         else:
             self._print([(2, f"constellation: {text}\n".encode(errors="replace"))])
 
