@@ -32,6 +32,7 @@ class UnknownHost(ConstellationError):
         host: The name.
         reason: What the name service says.
         temporary: Whether it could not say: it may know another time.
+        exit_code: Of a command that fails for it: 2, where the name is wrong.
     """
 
     def __init__(self, host: str, reason: str, temporary: bool = False) -> None:
@@ -39,6 +40,7 @@ class UnknownHost(ConstellationError):
         self.host = host
         self.reason = reason
         self.temporary = temporary
+        self.exit_code = 1 if temporary else 2
 
     def __str__(self) -> str:
         return f"the host name {self.host!r} has no known address: {self.reason}"

@@ -8,7 +8,6 @@ that is behind, the bridge gets no room for more output.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import selectors
@@ -24,6 +23,7 @@ from constellation.bridge.human import HumanRenderer, Look
 from constellation.bridge.interruption import ENDING, Action, Interruption
 from constellation.bridge.jsonlines import JsonRenderer
 from constellation.bridge.printer import Printer
+from constellation.cli.error_event import error_event
 from constellation.cli.progress import TransferBar
 from constellation.cli.standing import Standing
 from constellation.cli.stdin import InputSource
@@ -151,6 +151,7 @@ class Client:
         self._input: InputSource | None = None
         self._unacknowledged = 0  # bytes that were put to the printer and gave no room yet
         self._welcome = False  # the bridge has answered
+        self._left = False  # by its user, before that
         self._code: int | None = None
         self._bar = TransferBar(enabled=not self._json and os.isatty(2))
         selector = self._loop.selector
@@ -169,7 +170,8 @@ class Client:
         self._print(self._renderer.close())
         self._finish_printing()
         self._bridge.close()
-        self._loop.run(lambda: not list(self._sessions), _GOODBYE)
+        if not self._left:
+            self._loop.run(lambda: not list(self._sessions), _GOODBYE)
         self._sessions.close()
         self._loop.close()
         return _OUTPUT_FAILURE if self._printer.lost and self._code == 0 else self._code
@@ -299,8 +301,7 @@ class Client:
 
     def _complain(self, text: str, **more: str) -> None:
         if self._json:
-            line = json.dumps({"event": "error", "message": text, **more}, separators=(",", ":"))
-            self._print([(1, line.encode() + b"\n")])
+            self._print([(1, error_event(text, **more))])
         else:
             self._print([(2, f"constellation: {text}\n".encode(errors="replace"))])
 
@@ -338,10 +339,18 @@ class Client:
         for number in self._wakeup.take():
             if number == signal.SIGTSTP:
                 self._suspend()
+            elif number in ENDING and not self._welcome:
+                self._leave(number)
             elif number in ENDING:
                 self._act(self._interruption.signal(number, time.monotonic()), number)
             elif number in _PASSED_ON:
                 self._say(Interrupt(signal.Signals(number).name))
+
+    def _leave(self, number: int) -> None:
+        """End before the bridge has answered: it has no program yet, and may never have one."""
+        if self._code is None:
+            self._left = True
+            self._code = 128 + number
 
     def _act(self, action: Action, number: int = 0) -> None:
         if action is Action.FORWARD:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import click
 
 from constellation.address import Address
 from constellation.cli.commands import Command
+from constellation.cli.error_event import error_event
 from constellation.cli.options import (
     KeyOptions,
     format_option,
@@ -34,6 +36,16 @@ class _DeployCommand(Command):
         if args and not args[0].startswith("-"):
             args = ["--address", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Where JSON is printed, what is wrong is told so too."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            if ctx.params["format"] is not Format.JSON:
+                raise
+            click.echo(error_event(error.format_message()), nl=False)
+            raise click.exceptions.Exit(error.exit_code) from error
 
 
 def _mem(context: click.Context, option: click.Parameter, text: str | None) -> Mem | None:
@@ -114,8 +126,9 @@ def deploy(
         raise click.UsageError("Missing the program that is to run.")
     rules = Rules(include=include, exclude=exclude)
     package, run = _pack(module, words, rules, max_size)
-    for note in package.notes:
-        click.echo(f"constellation: {note}", err=True)
+    if format is Format.HUMAN:  # the other one tells of processes only
+        for note in package.notes:
+            click.echo(f"constellation: {note}", err=True)
     keypair = key_options.key(loopback_only=where.is_loopback)
     # Imported now: it takes a while, and what is typed wrong is told before that.
     from constellation.cli.bridge import bridge_at

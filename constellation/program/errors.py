@@ -37,7 +37,13 @@ class ShippingError(ConstellationError):
 
 
 class PackError(ShippingError):
-    """The program's directory cannot be shipped as it is. The text says what would be right."""
+    """The program's directory cannot be shipped as it is. The text says what would be right.
+
+    Attributes:
+        exit_code: Of a command that fails for it.
+    """
+
+    exit_code = 2
 
 
 class ManifestError(ShippingError):

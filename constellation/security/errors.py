@@ -5,7 +5,8 @@
     ConstellationError
     `-- ClusterKeyError        the key of the cluster cannot be used
         |-- KeyFileError       its file is missing, open to others, or holds no key
-        |   `-- KeyFileExists  a file is there already, where a new one was to be made
+        |   |-- KeyFileExists  a file is there already, where a new one was to be made
+        |   `-- KeyFileNotMade it cannot be made
         `-- NoClusterKey       there is none, and without one nobody may listen here
 
 Each says what to do. None of them shows any part of a key.
@@ -15,11 +16,17 @@ from __future__ import annotations
 
 from constellation.errors import ConstellationError
 
-__all__ = ["ClusterKeyError", "KeyFileError", "KeyFileExists", "NoClusterKey"]
+__all__ = ["ClusterKeyError", "KeyFileError", "KeyFileExists", "KeyFileNotMade", "NoClusterKey"]
 
 
 class ClusterKeyError(ConstellationError):
-    """The key of the cluster cannot be used."""
+    """The key of the cluster cannot be used.
+
+    Attributes:
+        exit_code: Of a command that fails for it: 2, where its user has to see to the key first.
+    """
+
+    exit_code = 2
 
 
 class KeyFileError(ClusterKeyError):
@@ -42,6 +49,8 @@ class KeyFileError(ClusterKeyError):
 class KeyFileExists(KeyFileError):
     """There is a file already where a new key was to be made. It was left as it is."""
 
+    exit_code = 1
+
     def __init__(self, path: str) -> None:
         super().__init__(path, "")
         self.args = (path,)
@@ -51,6 +60,12 @@ class KeyFileExists(KeyFileError):
             f"key file {self.path}: there is one already, which was left as it is; --force puts a "
             "new key in its place, and everything that has the old one then needs the new one"
         )
+
+
+class KeyFileNotMade(KeyFileError):
+    """The system does not let a key file be made there."""
+
+    exit_code = 1
 
 
 class NoClusterKey(ClusterKeyError):

@@ -16,7 +16,7 @@ from typing import Final
 
 import platformdirs
 
-from constellation.security.errors import KeyFileError, KeyFileExists
+from constellation.security.errors import KeyFileError, KeyFileExists, KeyFileNotMade
 from constellation.security.keypair import Keypair
 
 __all__ = ["default_path", "ensure_key_file", "make_key_file", "read_key_file"]
@@ -80,7 +80,7 @@ def make_key_file(path: str, *, replace: bool = False) -> Keypair:
 
     Raises:
         KeyFileExists: There is one, which stays as it is.
-        KeyFileError: It cannot be made there.
+        KeyFileNotMade: It cannot be made there.
     """
     if not replace and os.path.lexists(path):
         raise KeyFileExists(path)
@@ -100,10 +100,10 @@ def make_key_file(path: str, *, replace: bool = False) -> Keypair:
     except FileExistsError:
         # Also where the directory is a file.
         if not os.path.isdir(directory):
-            raise KeyFileError(path, f"{directory} is no directory") from None
+            raise KeyFileNotMade(path, f"{directory} is no directory") from None
         raise KeyFileExists(path) from None
     except OSError as error:
-        raise KeyFileError(path, f"it cannot be made: {_told(error)}") from None
+        raise KeyFileNotMade(path, f"it cannot be made: {_told(error)}") from None
     return read_key_file(path)
 
 

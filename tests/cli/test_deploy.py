@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import json
 import os
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +17,7 @@ from constellation.address import Address
 from constellation.cli.main import constellation
 from constellation.control.deployment import Deploy
 from constellation.program.pack import Package
+from constellation.session.client import MasterError
 from constellation.settings import Format
 
 
@@ -159,16 +164,103 @@ def test_what_is_typed_wrong_is_told(
 def test_a_program_that_is_not_there(
     asked: list[Asked], program: str, arguments: list[str]
 ) -> None:
-    done = run("10.0.0.1:8888", "--insecure", *arguments)
-    assert done.exit_code in (1, 2)
-    assert done.output.startswith(("Error: ", "Usage: "))
+    assert refused("10.0.0.1:8888", "--insecure", *arguments).startswith("Error: ")
     assert asked == []
 
 
-def test_an_unknown_host_is_told(asked: list[Asked], program: str) -> None:
-    done = run("no-such-host.invalid:8888", "--insecure", program)
+@pytest.mark.parametrize(("number", "code"), [(socket.EAI_NONAME, 2), (socket.EAI_AGAIN, 1)])
+def test_an_unknown_host_is_told(
+    asked: list[Asked], program: str, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(number, "it is not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    done = run("node7.example:8888", "--insecure", program)
+    assert done.exit_code == code  # 1: the name service may know it another time
+    assert "the host name 'node7.example' has no known address: it is not" in done.output
+
+
+@pytest.mark.parametrize(
+    ("key", "mode", "told"),
+    [
+        (None, 0, "there is none"),
+        (b"", 0o644, "others may use it (mode 0644)"),
+        (b"junk", 0o600, "it holds no key"),
+    ],
+)
+def test_a_key_that_cannot_be_used(
+    asked: list[Asked], program: str, tmp_path: Path, key: bytes | None, mode: int, told: str
+) -> None:
+    path = tmp_path / "a.key"
+    if key is not None:
+        path.write_bytes(key)
+        path.chmod(mode)
+    assert told in refused("10.0.0.1:8888", "--key-file", str(path), program)
+    assert asked == []
+
+
+def test_no_key(asked: list[Asked], program: str, tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path.parent / "nobody"), "XDG_CONFIG_HOME": ""}
+    done = run("10.0.0.1:8888", program, **home)
+    assert done.exit_code == 2
+    assert done.output.startswith("Error: there is no key of the cluster")
+
+
+# -- errors for programs --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["10.0.0.1:8888", "--insecure", "--format", "json", "nothing.py"], "nothing.py"),
+        (["10.0.0.1:8888", "--format", "json", "--key-file", "no.key", "prog.py"], "there is none"),
+        (["10.0.0.1:8888", "--format", "json"], "Missing the program that is to run."),
+        (["10.0.0.1", "--format", "json", "prog.py"], "'10.0.0.1' is no address"),
+    ],
+)
+def test_errors_are_events_where_json_is_wanted(
+    asked: list[Asked], program: str, arguments: list[str], told: str
+) -> None:
+    done = run(*arguments)
+    assert done.exit_code == 2
+    event = json.loads(done.stdout)
+    assert event.pop("event") == "error"
+    assert told in event.pop("message")
+    assert event == {}
+    assert done.stdout.count("\n") == 1
+    assert done.stdout.isascii()
+    assert done.stderr == ""
+
+
+def test_they_keep_their_exit_code(
+    asked: list[Asked], program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: object) -> str:
+        raise MasterError("nobody listens there")
+
+    monkeypatch.setattr("constellation.cli.bridge.bridge_at", nobody)
+    done = run("127.0.0.1:1", "--insecure", program, CONSTELLATION_FORMAT="json")
     assert done.exit_code == 1
-    assert "the host name 'no-such-host.invalid' has no known address" in done.output
+    assert json.loads(done.stdout) == {"event": "error", "message": "nobody listens there"}
+    assert "nobody" not in done.stderr
+
+
+def test_what_is_noted_of_the_program_is_for_people(
+    asked: list[Asked], program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("constellation.cli.deploy")
+    pack = module.pack_script
+
+    def noting(*arguments: Any, **named: Any) -> Package:
+        package: Package = pack(*arguments, **named)
+        return dataclasses.replace(package, notes=("a note",))
+
+    monkeypatch.setattr(module, "pack_script", noting)
+    assert "constellation: a note\n" in run("10.0.0.1:8888", "--insecure", program).stderr
+    done = run("10.0.0.1:8888", "--insecure", "--format", "json", program)
+    assert done.exit_code == 7
+    assert "a note" not in done.output
 
 
 def test_names_that_are_no_text_are_sent_as_they_are(
