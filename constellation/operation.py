@@ -17,7 +17,7 @@ import os
 import random
 import sys
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
 
@@ -210,11 +210,15 @@ class Operation(Generic[T_co]):
         return None
 
 
-def _warn(unstarted: Operation[Any]) -> None:
-    """The finalizer of operations that were not started."""
+def _warn(unstarted: Operation[Any], *, warn: Callable[..., None] = warnings.warn_explicit) -> None:
+    """The finalizer of operations that were not started.
+
+    One that a global holds comes here when the interpreter has emptied modules, this one too: so it
+    uses none of its globals.
+    """
     if not hasattr(unstarted, "_lasti"):
         return  # its maker did not come to its end
-    warnings.warn_explicit(
+    warn(
         f"{unstarted._describe()} was never awaited nor blocked on",
         RuntimeWarning,
         unstarted._code.co_filename,

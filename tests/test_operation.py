@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -228,6 +231,31 @@ def test_a_dropped_select_or_join_warns_as_do_its_operations(combine: Any) -> No
         *["take() was never awaited nor blocked on"] * 2,
     ]
     assert {warning.filename for warning in caught} == {__file__}
+
+
+@pytest.mark.parametrize(
+    "made",
+    ["spawn(print)", "select(spawn(print), spawn(print))", "join(Holder(spawn(print)).operation)"],
+)
+def test_one_that_a_global_holds_at_exit_warns_or_says_nothing(made: str, tmp_path: Path) -> None:
+    path = tmp_path / "prog.py"
+    path.write_text(
+        "from constellation import init, join, select, spawn\n"
+        "class Holder:\n"
+        "    def __init__(self, operation):\n"
+        "        self.operation = operation\n"
+        "        self.itself = self\n"
+        "init()\n"
+        f"kept = Holder({made})\n"
+        "held = spawn(print)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{path}:8: RuntimeWarning: spawn() of print was never awaited" in done.stderr
+    for part in ("Exception ignored", "Traceback", "Error"):
+        assert part not in done.stderr
 
 
 def test_nothing_else_warns() -> None:

@@ -27,6 +27,10 @@ _Result = TypeVar("_Result")
 class Command(click.Command):
     """A command whose errors of ours are one line on stderr."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the arguments."""
+        return _reporting(lambda: super(Command, self).make_context(*args, **kwargs))
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         return _reporting(lambda: super(Command, self).invoke(ctx))
@@ -42,6 +46,10 @@ class Commands(click.Group):
     def __init__(self, *args: Any, lazy: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lazy = dict(lazy)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read the arguments."""
+        return _reporting(lambda: super(Commands, self).make_context(*args, **kwargs))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, for the help."""

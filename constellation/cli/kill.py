@@ -15,7 +15,7 @@ from constellation.cli.options import (
     verbose_option,
     version_option,
 )
-from constellation.control.cluster import AskKill, Done
+from constellation.control.cluster import SHORTEST_NAME, TOO_SHORT, AskKill, Done
 from constellation.settings import Format
 
 __all__ = ["kill"]
@@ -37,8 +37,10 @@ def kill(
     """Kill a process, or all processes of a program.
 
     HOST:PORT is where the master listens. NAME is the beginning of the name of the program or the
-    process, as `constellation status` shows it.
+    process, as `constellation status` shows it: 4 digits at least.
     """
+    if len(target) < SHORTEST_NAME:
+        raise click.BadParameter(f"{target!r}: {TOO_SHORT}", param_hint="NAME")
     done = query(address, key_options, AskKill(target))
     assert isinstance(done, Done)
     if format is Format.JSON:

@@ -27,7 +27,7 @@ address_argument = click.argument("address", callback=_address, metavar="HOST:PO
 
 def security(address: Address, key_options: KeyOptions) -> Security | None:
     """How connections to the master are secured."""
-    keypair = key_options.key(loopback_only=address.is_loopback)
+    keypair = key_options.key(loopback_only=address.is_loopback, asking=True)
     return None if keypair is None else Curve(keypair)
 
 

@@ -41,9 +41,11 @@ class KeyOptions:
     key_file: str | None
     insecure: bool
 
-    def key(self, *, loopback_only: bool) -> Keypair | None:
+    def key(self, *, loopback_only: bool, asking: bool = False) -> Keypair | None:
         """The key to use: see :func:`constellation.security.policy.cluster_key`."""
-        return cluster_key(self.key_file, loopback_only=loopback_only, insecure=self.insecure)
+        return cluster_key(
+            self.key_file, loopback_only=loopback_only, insecure=self.insecure, asking=asking
+        )
 
 
 def key_options(function: Callable[..., Any]) -> Callable[..., Any]:

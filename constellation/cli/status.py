@@ -53,7 +53,7 @@ def status(
     if format is Format.JSON:
         click.echo(msgspec.json.encode(as_json(found)).decode())
     else:
-        _show(found)
+        click.echo(text(found))
 
 
 def as_json(found: Status) -> dict[str, Any]:
@@ -77,32 +77,55 @@ def _fields(message: msgspec.Struct) -> dict[str, Any]:
     return fields
 
 
-def _show(found: Status) -> None:
+def text(found: Status) -> str:
+    """A status for people: tables, without those that have nothing in them but for the nodes."""
+    tables = [_nodes(found)]
+    if found.programs:
+        tables.append(_programs(found))
+    if found.running:
+        tables.append(_running(found))
+    if found.waiting:
+        tables.append(_waiting(found))
+    return "\n\n".join(map(_lines, tables))
+
+
+def _lines(table: Table) -> str:
     # Brackets are those of IPv6 addresses here.
     console = Console(highlight=False, markup=False, emoji=False, width=_WIDEST)
-    nodes = Table("node", "state", "memory", "cores", "processes", "heard of", box=None)
+    with console.capture() as captured:
+        console.print(table)
+    # Each cell is as wide as its column, the last one too.
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _nodes(found: Status) -> Table:
+    table = Table("node", "state", "memory", "cores", "processes", "heard of", box=None)
     for node in found.nodes:
-        nodes.add_row(*_node_row(node))
-    console.print(nodes)
-    if found.programs:
-        programs = Table("program", Column("bridge", no_wrap=True), "waiting", box=None)
-        for each in found.programs:
-            programs.add_row(
-                each.program[:7], each.bridge.removeprefix("tcp://"), str(each.waiting)
-            )
-        console.print()
-        console.print(programs)
-    if found.running:
-        running = Table("process", "program", "node", "memory", "cores", box=None)
-        for process in found.running:
-            cores = f"{process.cpu / _BILLION:g}"
-            names = process.pid[:7], process.program[:7], process.node
-            running.add_row(*names, str(Mem(process.mem)), cores)
-        console.print()
-        console.print(running)
+        table.add_row(*_node_row(node))
+    return table
+
+
+def _programs(found: Status) -> Table:
+    table = Table("program", Column("bridge", no_wrap=True), "waiting", box=None)
+    for each in found.programs:
+        table.add_row(each.program[:7], each.bridge.removeprefix("tcp://"), str(each.waiting))
+    return table
+
+
+def _running(found: Status) -> Table:
+    table = Table("process", "program", "node", "memory", "cores", box=None)
+    for process in found.running:
+        names = process.pid[:7], process.program[:7], process.node
+        table.add_row(*names, str(Mem(process.mem)), f"{process.cpu / _BILLION:g}")
+    return table
+
+
+def _waiting(found: Status) -> Table:
+    table = Table("waiting", "memory", "cores", "for", "because it", box=None)
     for size in found.waiting:
-        need = f"{Mem(size.mem)} and {size.cpu / _BILLION:g} cores"
-        console.print(f"{size.count} of {need} for {size.seconds:.0f} s: {size.reason}")
+        need = str(Mem(size.mem)), f"{size.cpu / _BILLION:g}"
+        table.add_row(str(size.count), *need, f"{size.seconds:.0f} s", size.reason)
+    return table
 
 
 def memory_shown(size: int) -> str:

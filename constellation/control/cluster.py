@@ -5,7 +5,7 @@ A request that is none is answered with :class:`Wrong`, which says what was expe
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -22,6 +22,15 @@ class AskStatus(Message, frozen=True):
     """
 
     processes: bool = False
+
+
+SHORTEST_NAME: Final = 4
+"""Digits that a program or process is named by, at least: an empty name would be everybody's."""
+
+TOO_SHORT: Final = (
+    f"a program or process is named by {SHORTEST_NAME} digits of its name at least, as "
+    "`constellation status --processes` shows them"
+)
 
 
 class AskKill(Message, frozen=True):

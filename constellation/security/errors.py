@@ -47,18 +47,25 @@ class KeyFileError(ClusterKeyError):
 
 
 class KeyFileExists(KeyFileError):
-    """There is a file already where a new key was to be made. It was left as it is."""
+    """There is a file already where a new key was to be made. It was left as it is.
+
+    Attributes:
+        fingerprint: Of the key that is in it; None where that was not read.
+    """
 
     exit_code = 1
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, fingerprint: str | None = None) -> None:
         super().__init__(path, "")
-        self.args = (path,)
+        self.args = path, fingerprint
+        self.fingerprint = fingerprint
 
     def __str__(self) -> str:
+        known = "" if self.fingerprint is None else f", with the fingerprint {self.fingerprint}"
         return (
-            f"key file {self.path}: there is one already, which was left as it is; --force puts a "
-            "new key in its place, and everything that has the old one then needs the new one"
+            f"key file {self.path}: there is one already{known}, which was left as it is; "
+            "--force puts a new key in its place, and everything that has the old one then needs "
+            "the new one"
         )
 
 
@@ -73,13 +80,21 @@ class NoClusterKey(ClusterKeyError):
 
     Attributes:
         path: The file that was looked for.
+        asking: Whether a service is asked that has its key already, on this machine.
     """
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
+    def __init__(self, path: str, asking: bool = False) -> None:
+        super().__init__(path, asking)
         self.path = path
+        self.asking = asking
 
     def __str__(self) -> str:
+        if self.asking:
+            return (
+                f"there is no key of the cluster ({self.path}): a service that is started on "
+                "loopback makes one for its user; --key-file names one that is elsewhere, and "
+                "--insecure says that the cluster has none"
+            )
         return (
             "there is no key of the cluster, and beyond loopback nobody listens or connects "
             f"without one; `constellation keygen` makes one ({self.path}), which every machine of "

@@ -95,9 +95,9 @@ def ask(
                 return _checked(answer, request, place)
     finally:
         context.term()
+    key = "has it no key either" if security is None else "is its key the same as here"
     raise MasterError(
-        f"{place} has not answered within {attempts * patience:g} s: is there a {role}, and is its "
-        f"key the same as here?"
+        f"{place} has not answered within {attempts * patience:g} s: is there a {role}, and {key}?"
     )
 
 

@@ -80,6 +80,17 @@ def test_ctrl_c() -> None:
     assert (result.exit_code, result.output) == (130, "")
 
 
+@pytest.mark.parametrize("grouped", [True, False])
+def test_ctrl_c_while_the_arguments_are_read(grouped: bool) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    option = click.Option(["--option"], callback=interrupted)
+    command = Commands(lazy={}, params=[option]) if grouped else Command("do", params=[option])
+    result = run(command, "--option", "x", "y")
+    assert (result.exit_code, result.output) == (130, "")
+
+
 # -- where commands come from ---------------------------------------------------------------------
 
 

@@ -50,8 +50,47 @@ def test_it_leaves_one_that_is_there(tmp_path: Path) -> None:
     result = run("--key-file", path)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith(f"Error: key file {path}: there is one already")
+    assert f"with the fingerprint {made.fingerprint}, which was left as it is" in result.stderr
     assert result.stderr.count("\n") == 1
     assert read_key_file(path) == made
+
+
+def test_it_leaves_what_is_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "a.key"
+    path.write_text("junk")
+    result = run("--key-file", str(path))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "there is one already, which was left as it is" in result.stderr
+    assert path.read_text() == "junk"
+
+
+def test_it_shows_the_one_there_is(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.key")
+    made = make_key_file(path)
+    result = run("--key-file", path, "--show")
+    told = f"{path} holds the key with the fingerprint {made.fingerprint}.\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (0, told, "")
+    printed = json.loads(run("--key-file", path, "--show", "--format", "json").stdout)
+    assert printed == {"path": path, "fingerprint": made.fingerprint}
+    assert read_key_file(path) == made
+
+
+def test_it_shows_none_where_there_is_none(tmp_path: Path) -> None:
+    result = run("--key-file", str(tmp_path / "a.key"), "--show")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "there is none; `constellation keygen" in result.stderr
+    assert os.listdir(tmp_path) == []
+    assert run("--show", "--force").exit_code == 2
+
+
+@pytest.mark.parametrize("command", [["status"], ["events"], ["kill", "abcd"]])
+def test_who_asks_on_loopback_makes_none(tmp_path: Path, command: list[str]) -> None:
+    home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
+    words = [command[0], "127.0.0.1:1", *command[1:]]
+    result = CliRunner(env=home).invoke(constellation, words)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: there is no key of the cluster (")
+    assert list(tmp_path.rglob("cluster.key")) == []
 
 
 def test_unless_told_to_replace_it(tmp_path: Path) -> None:

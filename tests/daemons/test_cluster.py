@@ -249,7 +249,7 @@ def test_who_is_no_bridge_is_told_from_one(cluster: Cluster, tmp_path: Path) -> 
         assert name != cluster.master or f"deploy to {cluster.bridge}\n" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["status"], ["events"], ["kill", "abc"]])
+@pytest.mark.parametrize("command", [["status"], ["events"], ["kill", "abcd"]])
 def test_who_is_no_master_is_told_from_one(cluster: Cluster, command: list[str]) -> None:
     for name, kind in ((cluster.bridge, "bridge"), (cluster.node(2), "node")):
         words = [*command[:1], "--key-file", cluster.key_file, name, *command[1:]]

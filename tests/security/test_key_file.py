@@ -259,7 +259,14 @@ def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [KeyFileError("/a.key", "why"), KeyFileExists("/a.key"), NoClusterKey("/a.key")]
+    "error",
+    [
+        KeyFileError("/a.key", "why"),
+        KeyFileExists("/a.key"),
+        KeyFileExists("/a.key", "2a56ee0948434c6e"),
+        NoClusterKey("/a.key"),
+        NoClusterKey("/a.key", asking=True),
+    ],
 )
 def test_the_errors_pickle(error: ClusterKeyError) -> None:
     again = pickle.loads(pickle.dumps(error))

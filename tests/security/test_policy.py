@@ -39,12 +39,26 @@ def test_a_bad_one_there_is_never_passed_over(place: Path, loopback_only: bool) 
         cluster_key(None, loopback_only=loopback_only)
 
 
-def test_on_loopback_it_is_made_on_first_use(place: Path) -> None:
+def test_on_loopback_it_is_made_on_first_use(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = cluster_key(None, loopback_only=True)
     assert made is not None
     assert read_key_file(str(place)) == made
+    told = f"{place} holds the new key, with the fingerprint {made.fingerprint}"
+    assert [(record.levelno, record.message) for record in caplog.records] == [
+        (logging.WARNING, told)
+    ]
+    caplog.clear()
     assert cluster_key(None, loopback_only=True) == made
     assert cluster_key(None, loopback_only=False) == made
+    assert cluster_key(None, loopback_only=True, asking=True) == made
+    assert caplog.records == []
+
+
+def test_who_only_asks_makes_none(place: Path) -> None:
+    for loopback_only in (True, False):
+        with pytest.raises(NoClusterKey, match="--key-file"):
+            cluster_key(None, loopback_only=loopback_only, asking=True)
+    assert not place.exists()
 
 
 def test_beyond_loopback_there_is_no_going_on_without_one(place: Path) -> None:

@@ -169,11 +169,15 @@ def test_another_key() -> None:
         )
 
 
-def test_who_is_silent_is_waited_for() -> None:
+@pytest.mark.parametrize(
+    ("security", "asked"),
+    [(SECURITY, "is its key the same as here"), (None, "has it no key either")],
+)
+def test_who_is_silent_is_waited_for(security: Curve | None, asked: str) -> None:
     """A master that is busy, or stopped, answers later."""
-    text = r"has not answered within 1\.6 s"
+    text = rf"has not answered within 1\.6 s: is there a master, and {asked}\?"
     with listening() as listener, pytest.raises(MasterError, match=text):
-        ask(endpoint_of(listener), SECURITY, AskStatus(), attempts=1, patience=1.6)
+        ask(endpoint_of(listener), security, AskStatus(), attempts=1, patience=1.6)
 
 
 def test_the_one_of_several_addresses_that_answers() -> None:

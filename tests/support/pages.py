@@ -30,7 +30,7 @@ from constellation_daemons import config
 
 _CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SERVICES = {"constellation-node": "node", "constellation-master": "master"}
-_OF_THE_SYSTEM = {"echo", "export", "python3", "scp", "sha256sum", "ssh", "sudo"}
+_OF_THE_SYSTEM = {"echo", "export", "python3", "scp", "ssh", "sudo"}
 _SLEEPER = """
 import time
 from constellation import Resources, init

@@ -41,6 +41,7 @@ __all__ = ["Master"]
 logger = logging.getLogger(__name__)
 
 _BY_USER = "killed by a user of the cluster"
+_MOST_NAMED = 5  # of what a name may mean
 _RENEW = 2.0
 _REDIAL = 1.0
 _REMEMBERED = 10_000  # programs that have ended
@@ -545,11 +546,19 @@ class Master:
 
     def _kill(self, target: str) -> cluster.Done | cluster.Wrong:
         start = target.lower()
+        if len(start) < cluster.SHORTEST_NAME:
+            return cluster.Wrong(cluster.TOO_SHORT)
         programs = [program for program in self._programs if program.startswith(start)]
         running = [each for each in self._scheduler.processes() if each.pid.startswith(start)]
-        if len(programs) + len(running) != 1:
-            what = "nothing" if not (programs or running) else "more than one program or process"
-            return cluster.Wrong(f"there is {what} whose name begins with {target}")
+        shown = max(7, len(start) + 3)  # digits
+        found = [f"program {name[:shown]}" for name in programs]
+        found += [f"process {each.pid[:shown]}" for each in running]
+        if not found:
+            return cluster.Wrong(f"there is nothing whose name begins with {target}")
+        if len(found) > 1:
+            more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+            named = ", ".join(found[:_MOST_NAMED]) + more
+            return cluster.Wrong(f"several names begin with {target}: {named}; say more of it")
         if programs:
             program = bytes.fromhex(programs[0])
             message: messages.ToBridge = messages.KillProgram(program, _BY_USER)

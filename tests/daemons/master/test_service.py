@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from constellation.address import Address
+from constellation.control import cluster
 from constellation.session.loop import Loop
 from constellation_daemons import messages
 from constellation_daemons.master.instructions import Publish
@@ -156,3 +157,41 @@ def test_the_end_of_an_agent_is_told_to_the_bridge(world: World) -> None:
     world.hear(world.node, AgentEnded(P, "it was killed"))
     assert bridge.said[-1] == AgentLost(P, NODE, "it was killed")
     world.hear(world.node, AgentEnded(Q, "of a program that nobody has"))
+
+
+# -- kill -----------------------------------------------------------------------------------------
+
+
+def kill(world: World, target: str) -> cluster.Reply:
+    reply: cluster.Reply = cluster.reply_decoder.decode(
+        world.master.answer(cluster.encode(cluster.AskKill(target)))
+    )
+    return reply
+
+
+@pytest.mark.parametrize("target", ["", "7", "707"])
+def test_a_name_that_is_too_short_kills_nothing(world: World, target: str) -> None:
+    world.offer()
+    bridge = world.bridge()
+    world.hear(bridge, ask(P))
+    said = len(bridge.said)
+    assert kill(world, target) == cluster.Wrong(cluster.TOO_SHORT)
+    assert len(bridge.said) == said
+
+
+def test_what_several_names_begin_with_kills_nothing(world: World) -> None:
+    world.offer()
+    bridge = world.bridge()
+    programs = [b"pp" + bytes([number]) * 14 for number in range(10)]
+    for program in programs:
+        world.hear(bridge, ask(program))
+    said = len(bridge.said)
+    reply = kill(world, "7070")
+    assert isinstance(reply, cluster.Wrong)
+    assert f"several names begin with 7070: program {programs[0].hex()[:7]}, program " in reply.text
+    assert reply.text.endswith(" and 5 more; say more of it")
+    assert len(bridge.said) == said
+    assert kill(world, "7071") == cluster.Wrong("there is nothing whose name begins with 7071")
+    first = programs[0].hex()
+    assert kill(world, first[:6]) == cluster.Done(f"program {first[:7]} is being killed")
+    assert len(bridge.said) == said + 1
