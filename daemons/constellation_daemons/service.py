@@ -16,6 +16,7 @@ import platformdirs
 from constellation.address import Address, UnknownHost
 from constellation.process import signals, system
 from constellation.process.signals import Wakeup
+from constellation.program.errors import StoreError
 from constellation.program.tree import sweep
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
@@ -151,7 +152,10 @@ class _Process:
 
 def _prepare(places: Places) -> None:
     os.makedirs(places.trees, mode=0o700, exist_ok=True)
-    sweep(places.trees)
+    try:
+        sweep(places.trees)
+    except StoreError as error:
+        logger.warning("what a program has left stays: %s", error)
 
 
 def run_node(options: NodeOptions) -> None:

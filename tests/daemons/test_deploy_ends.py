@@ -272,6 +272,19 @@ def test_a_killed_monitor_takes_its_process_with_it(bridge: LocalBridge, ten: Pa
     assert code == 101
 
 
+def test_a_stopped_monitor_does_not_keep_its_program(bridge: LocalBridge, ten: Path) -> None:
+    with bridge.start(ten) as command:
+        command.until(lambda: running(command))
+        monitor = command.monitors[1]
+        below = family(monitor)
+        os.kill(monitor, signal.SIGSTOP)
+        command.signal(signal.SIGINT)
+        command.signal(signal.SIGINT)
+        assert command.wait() == 130
+    bridge.settle()
+    assert gone([monitor, *below])
+
+
 def test_a_killed_zygote_ends_what_it_has_forked(bridge: LocalBridge, ten: Path) -> None:
     with bridge.start(ten) as command:
         command.until(lambda: running(command))

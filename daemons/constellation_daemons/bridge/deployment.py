@@ -81,6 +81,8 @@ _AGENT_LIMIT = 30.0
 """Seconds within which an agent has to connect, once its node is to run something."""
 _LAST_WORDS = 0.5
 """Seconds that what an agent said may still take, when its node says that the agent is gone."""
+_KILL_LIMIT = 12.0
+"""Seconds that the processes of a program have to end that is killed, until their agents do it."""
 _END_LIMIT = 10.0
 """Seconds that agents have to remove what is theirs."""
 _GONE = "the deploy client is gone"
@@ -259,7 +261,13 @@ class Deployment:
             return
         self._roster.kill(cause)
         self._roster.give_room()
+        # Monitors kill; if one of them is stopped, the agents end what is left.
+        self._timers.append(self._service.loop.after(_KILL_LIMIT, self._end_killed))
         self._look()
+
+    @_contained
+    def _end_killed(self) -> None:
+        self._end(Failed(f"{self._cause}, and has not ended within {_KILL_LIMIT:g} s"))
 
     def kill_process(self, number: int, cause: str) -> None:
         """End a process."""

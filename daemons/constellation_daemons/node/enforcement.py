@@ -17,6 +17,9 @@ __all__ = ["Agents", "Enforcement"]
 
 logger = logging.getLogger(__name__)
 
+_LOOK_AGAIN = 1.0
+"""Seconds until the memory is looked at again that could not be."""
+
 
 class Agents(Protocol):
     """The agents of a node."""
@@ -91,7 +94,13 @@ class Enforcement:
             return  # until there is one
         now = monotonic()
         if self._pressure.looking:
-            self._do(self._pressure.look(self._memories(), programs, now))
+            try:
+                memories = list(self._memories())
+            except OSError as error:  # strangers may have taken all descriptors
+                logger.warning("the memory cannot be looked at: %s", error.strerror)
+                self._timer = self._loop.after(_LOOK_AGAIN, self._pass_time)
+                return
+            self._do(self._pressure.look(memories, programs, now))
         else:
             self._do(self._pressure.pass_time(now))
         self.wake()

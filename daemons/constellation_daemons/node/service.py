@@ -70,6 +70,8 @@ __all__ = ["Node", "Places"]
 
 logger = logging.getLogger(__name__)
 
+_REAP_AGAIN = 1.0
+"""Seconds until children are looked for again that could not be."""
 _SWEEPS = 5
 _SWEEP_AGAIN = 1.0
 """Seconds until control groups that were still in use are removed, and how often it is tried."""
@@ -176,7 +178,13 @@ class Node:
         known = {agent.process.pid for agent in self._agents.values()}
         if self._bridge is not None:
             known.add(self._bridge.os_pid)
-        for child in system.children():
+        try:
+            children = system.children()
+        except OSError as error:  # strangers may have taken all descriptors
+            logger.warning("children cannot be looked for: %s; it is tried again", error.strerror)
+            self._loop.after(_REAP_AGAIN, self.reap)
+            children = []
+        for child in children:
             if child not in known:
                 # Of an agent that was killed: it ends by itself.
                 with contextlib.suppress(ChildProcessError):
@@ -212,7 +220,7 @@ class Node:
         """A master has said something."""
         try:
             self._obey(session, from_master.decode(message))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, ValueError) as error:
             logger.warning("left %s, which has said what cannot be: %s", session.name, error)
             session.close()
             self.ended(session, str(error))
