@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from constellation.address import Address
+from constellation.cli.lookup import endpoints_of
 from constellation.control.cluster import AskWho, Who
 from constellation.session.client import MasterError, ask_one_of
 from constellation.transport.network import Security
@@ -17,8 +18,7 @@ def bridge_at(address: Address, security: Security | None) -> str:
         MasterError: There is none; the text says what there is, and what would be right.
         UnknownHost: The host name stands for nothing.
     """
-    endpoints = [each.endpoint for each in address.resolve()]
-    endpoint, who = ask_one_of(endpoints, security, AskWho(), role="bridge")
+    endpoint, who = ask_one_of(endpoints_of(address), security, AskWho(), role="bridge")
     if isinstance(who, Who) and who.kind == "bridge":
         return endpoint
     kind = who.kind if isinstance(who, Who) else "service of another kind"

@@ -12,6 +12,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from constellation.address import Address
+from constellation.cli.lookup import endpoints_of
 from constellation.control.cluster import AskStatus, Status
 from constellation.session.client import MasterError, ask_one_of
 from constellation.transport.network import Security
@@ -56,8 +57,7 @@ def events_of(address: Address, security: Security | None) -> Iterator[dict[str,
 
 
 def _status(address: Address, security: Security | None) -> tuple[str, Status]:
-    endpoints = [each.endpoint for each in address.resolve()]
-    endpoint, status = ask_one_of(endpoints, security, AskStatus())
+    endpoint, status = ask_one_of(endpoints_of(address), security, AskStatus())
     assert isinstance(status, Status)
     return endpoint, status
 

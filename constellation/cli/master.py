@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from constellation.address import Address
+from constellation.cli.lookup import endpoints_of
 from constellation.cli.options import KeyOptions
 from constellation.control import cluster
 from constellation.session.client import ask_one_of
@@ -38,5 +39,4 @@ def query(address: Address, key_options: KeyOptions, request: cluster.Request) -
         MasterError: There is no answer, or it cannot be done.
         UnknownHost: The host name stands for nothing.
     """
-    endpoints = [each.endpoint for each in address.resolve()]
-    return ask_one_of(endpoints, security(address, key_options), request)[1]
+    return ask_one_of(endpoints_of(address), security(address, key_options), request)[1]
