@@ -483,7 +483,7 @@ def test_a_program_whose_bridge_is_elsewhere_outlives_the_master(tmp_path: Path)
             waiting.kill()
         own.start_master()
         own.wait_until_joined()
-        own.wait_for(lambda: own.status().programs)
+        own.wait_for(lambda: len(own.status().programs) == 1)
         (program,) = own.status().programs
         assert sum(node.processes for node in own.status().nodes) == 4
         assert own.tool("kill", program.program).returncode == 0

@@ -316,10 +316,10 @@ def test_a_name_that_nobody_knows_is_told_with_its_line(tmp_path: Path) -> None:
     assert f"{config}:2: nodes[0].fabric_addr: expected a host that can be found" in done.stderr
     assert "Traceback" not in done.stderr
     done = made.service("node", "--join", "master.test:9999", made.node(3))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "the host name 'master.test' has no known address" in done.stderr
     done = made.service("node", "second.test:9999")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "the host name 'second.test' has no known address" in done.stderr
 
 

@@ -324,8 +324,10 @@ def test_a_bridge_that_ends_kills_its_programs(own: LocalBridge, ten: Path) -> N
         own.process.terminate()
         code = command.wait()
     assert gone(below)
-    assert {node.end for node in command.tree.all()} == {"SIGKILL"}
+    assert command.tree.end == "SIGKILL"
     assert command.tree.status["cause"] == "the bridge ends"
+    # One whose peer is killed before it may come to see that, and fail of it.
+    assert {node.end for node in command.tree.all()} <= {"SIGKILL", 1}
     assert code == 137
     assert own.process.wait(20) == 0
 

@@ -32,11 +32,11 @@ pytestmark = pytest.mark.long
 PORTS = range(40000, 40006)
 """Of processes on the third machine of one cluster, which is the smallest and so preferred."""
 TIMEOUT = 5.0
-SHORT = 5.0
-CUT = 2.0
+SHORT = 3.5
+CUT = 1.0
 """Seconds: of silence after which somebody is lost; the same where that is waited for; and for
 which a cable may be cut without that: a peer may have been silent for a second before, and the
-system may take another one to find its neighbour again."""
+system may take almost another one to send again what was lost."""
 
 
 VANISHED = 40.0
@@ -358,8 +358,8 @@ def speak(other):
     while not done.is_set():
         sender.send(number).block()
         number += 1
-        if not number % 50:
-            time.sleep(0.005)
+        if not number % 10:
+            time.sleep(0.02)
     sender.send(None).block()
 
 def listen(other):
@@ -411,21 +411,21 @@ def all_up(running: programs.Running) -> None:
     running.until(lambda: b"all up" in running.output())
 
 
-@pytest.mark.parametrize("number", [BRIDGE, NODE])
-def test_a_cable_that_is_mended_in_time(cables: HostCluster, tmp_path: Path, number: int) -> None:
+def test_a_cable_that_is_mended_in_time(cables: HostCluster, tmp_path: Path) -> None:
     with cables.start(write(tmp_path, STREAMS), stdin=True) as running:
         all_up(running)
         running.for_a_while(0.3)
-        with cables.hosts[number - 1].unplugged():
-            running.for_a_while(CUT)
-        running.for_a_while(1.5)
+        for number in (BRIDGE, NODE):
+            with cables.hosts[number - 1].unplugged():
+                running.for_a_while(CUT)
+            running.for_a_while(1.5)
         running.say(b"done\n")
-        assert running.wait() == 0, running.err
+        assert running.wait() == 0, (running.err, running.output(2))
     tree = the_tree(running)
     lines = [line.split() for node in tree.all() for line in node.out.decode().splitlines()]
     counts = [(int(count), float(longest)) for count, longest in lines if count != "all"]
     assert len(counts) == 6
-    assert sum(longest > CUT * 0.9 for _, longest in counts) >= 4, "who was cut off has waited"
+    assert all(longest > CUT * 0.9 for _, longest in counts), "each stream was cut off, and waited"
 
 
 # A process on the machine that is cut off, and one that waits for it.
@@ -472,7 +472,7 @@ def test_a_machine_that_is_cut_off_is_lost(cables: HostCluster, tmp_path: Path) 
             told = time.monotonic() - cut
             while services(far) != before:
                 assert time.monotonic() - cut < SHORT + 4, "they end by themselves"
-                time.sleep(0.05)
+                time.sleep(0.1)
             cables.wait_for(lambda: cables.states()[cables.node(NODE)] == "lost")
     assert told < SHORT + 3
     ends = {str(node.end) for node in the_tree(running).all()}
@@ -489,7 +489,7 @@ def test_the_machine_of_the_bridge_is_cut_off(cables: HostCluster, tmp_path: Pat
             assert running.wait() == 101
             while [services(host) for host in hosts] != before:
                 assert time.monotonic() - cut < SHORT + 5, "all of it ends"
-                time.sleep(0.05)
+                time.sleep(0.1)
     ends = {node.end for node in the_tree(running).all()}
     assert ends == {"lost: the bridge is lost"}
 
@@ -530,7 +530,7 @@ def test_the_machine_of_the_master_is_cut_off(cables: HostCluster, tmp_path: Pat
         all_up(running)
         with cables.hosts[MASTER - 1].unplugged():
             for number in range(3):
-                running.for_a_while(SHORT / 2)
+                running.for_a_while(SHORT * 0.4)
                 running.say(b"%d\n" % number)
                 running.until(lambda n=number: b"echo %d\n" % n in running.output())  # type: ignore[misc]
             running.close_stdin()
@@ -549,7 +549,7 @@ def test_the_machine_of_the_client_is_cut_off(cables: HostCluster, tmp_path: Pat
         with hosts[CLIENT - 1].unplugged():
             while [services(host) for host in hosts[:3]] != before[:3]:
                 assert time.monotonic() - cut < SHORT + 4, "the program ends without its client"
-                time.sleep(0.05)
+                time.sleep(0.1)
             assert running.wait() == 101
     assert {node.end for node in the_tree(running).all()} == {"lost: the bridge is lost"}
 
@@ -615,6 +615,14 @@ def behind(tmp_path: Path) -> Iterator[tuple[Behind, list[TcpProxy]]]:
             made.settle()
 
 
+def goes_on(running: programs.Running, session: TcpProxy) -> None:
+    """Wait until the session has another connection, and processes have more of their values."""
+    connections, values = session.accepted, running.output().count(b"more")
+    running.until(lambda: session.accepted > connections)
+    # What was sent before may still arrive.
+    running.until(lambda: running.output().count(b"more") > values + 2)
+
+
 def test_connections_that_are_slow_and_end(
     behind: tuple[Behind, list[TcpProxy]], tmp_path: Path
 ) -> None:
@@ -634,7 +642,7 @@ def test_connections_that_are_slow_and_end(
         def speak(sender):
             number = 0
             while not done.is_set():
-                sender.send((number, bytes([number % 256]) * (number % 50 * 4000))).block()
+                sender.send((number, bytes([number % 256]) * (number % 50 * 2000))).block()
                 number += 1
             sender.close()
 
@@ -651,8 +659,10 @@ def test_connections_that_are_slow_and_end(
             print("all up", flush=True)
             number = 0
             for got, data in receiver:
-                assert got == number and data == bytes([number % 256]) * (number % 50 * 4000)
+                assert got == number and data == bytes([number % 256]) * (number % 50 * 2000)
                 number += 1
+                if not number % 5:
+                    print("more", flush=True)
             print(number)
 
         main()
@@ -661,18 +671,16 @@ def test_connections_that_are_slow_and_end(
     with cluster.start(path, stdin=True) as running:
         all_up(running)
         for proxy in proxies:
-            proxy.delay, proxy.rate = 0.01, 20e6
+            proxy.delay, proxy.rate = 0.01, 5e6
         for turn in range(8):
-            running.for_a_while(0.25)
             for proxy in proxies:
                 proxy.reset() if turn % 2 else proxy.cut()
+            goes_on(running, proxies[0])
         for proxy in proxies:
             proxy.delay, proxy.rate = 0.0, None
-        running.for_a_while(0.5)
         running.say(b"done\n")
-        assert running.wait() == 0, running.err
-    (_, count) = running.tree.out.split(b"\n", 1)
-    assert int(count) > 20
+        assert running.wait() == 0, (running.output(2), *map(cluster.log, cluster.running))
+    assert int(running.tree.out.split()[-1]) > 20
     assert running.tree.children[0].out == b"well\n"
     used = [proxy for proxy in proxies if proxy.accepted > 4]
     assert proxies[0] in used, "the session of master and node was made anew"

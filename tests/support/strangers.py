@@ -78,8 +78,10 @@ def peer(kind: int, set_up: Callable[[zmq.Socket[bytes], bytes], None]) -> Stran
         made.connect(address.endpoint)
         if kind != zmq.SUB:
             route = [b"service"] if kind == zmq.ROUTER else []
-            for _ in range(20):
-                made.send_multipart([*route, b"", bomb(directory)])
+            # A DEALER that is turned away meanwhile has nobody to send to any more.
+            with contextlib.suppress(zmq.Again):
+                for _ in range(20):
+                    made.send_multipart([*route, b"", bomb(directory)], zmq.NOBLOCK)
         try:
             yield b"".join(made.recv_multipart()) if made.poll(HOPE * 1000) else b""
         finally:
