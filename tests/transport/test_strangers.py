@@ -89,7 +89,7 @@ def test_everybody_is_told_of_once_and_no_two_lines_come_soon(
             lines.append((now, log.told(now)))
         lines.append((now, log.seen(address, WHY, now)))
     told = [(at, line) for at, line in lines if line is not None]
-    assert all(later - at >= 10 for (at, _), (later, _) in itertools.pairwise(told))
+    assert all(later - at >= 10 - 1e-9 for (at, _), (later, _) in itertools.pairwise(told))
     last = log.last(now)
     texts = [line for _, line in told] + ([last] if last else [])
     more = [int(match[1]) for line in texts if (match := re.search(r"away (\d+) more", line))]
