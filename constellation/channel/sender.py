@@ -308,7 +308,7 @@ class _Send(_ToOutlet):
                 self._block(timeout)
         except ConstellationError as error:
             raise without_internals(error) from error.__cause__
-        except BaseException:
+        except BaseException:  # a timeout or an interrupt: the value is not to be sent later
             self._abandon()
             raise
 

@@ -68,6 +68,7 @@ def _wait_for_master(address: Address, security: Security | None) -> tuple[str, 
             return _status(address, security)
         except MasterError as error:
             logger.info("%s", error)
+            # Nothing tells when a master has come: who refuses now is asked again.
             time.sleep(_AGAIN)
 
 

@@ -124,7 +124,7 @@ def _has_threads(code: list[range]) -> bool:
         # After its work a thread spins for some milliseconds, and what it runs cannot be seen.
         if None not in stacks or time.monotonic() > until:
             return False
-        time.sleep(_SPINNING / 50)
+        time.sleep(_SPINNING / 50)  # nothing tells when it goes to sleep
 
 
 def _stack(thread: str) -> memoryview | None:

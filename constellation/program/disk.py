@@ -68,7 +68,7 @@ def create_locked(directory: str) -> tuple[int, str]:
             # Who swept in between took it for that of a dead process.
             if os.fstat(descriptor).st_nlink:
                 return descriptor, path
-        except BaseException:
+        except BaseException:  # also an interrupt: the file is nobody's yet
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             os.close(descriptor)

@@ -106,7 +106,7 @@ class Hashes:
                 with open(descriptor, "wb") as file:
                     file.write(msgspec.msgpack.encode(self._now))
                 os.replace(temporary, self._path)
-            except BaseException:
+            except BaseException:  # also an interrupt: the file is nobody's yet
                 os.unlink(temporary)
                 raise
             self._forget()

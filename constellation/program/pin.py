@@ -49,7 +49,7 @@ class Pin:
         self._descriptor, self._path = create_locked(directory)
         try:
             write_all(self._descriptor, msgspec.msgpack.encode(sizes))
-        except BaseException:
+        except BaseException:  # also an interrupt: nobody else will release it
             self.release()
             raise
 

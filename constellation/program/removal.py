@@ -64,7 +64,7 @@ def open_directory(name: str, parent: int | None = None) -> int:
     try:
         if ~os.fstat(descriptor).st_mode & stat.S_IRWXU:
             os.fchmod(descriptor, stat.S_IRWXU)
-    except BaseException:
+    except BaseException:  # also an interrupt: the descriptor is nobody's yet
         os.close(descriptor)
         raise
     return descriptor

@@ -113,7 +113,7 @@ def lay_out(manifest: Manifest, store: Store, parent: str) -> Tree:
         tree = Tree(parent)
     try:
         fill(tree.fileno(), tree.path, manifest, store)
-    except BaseException:
+    except BaseException:  # also an interrupt: nobody else will remove it
         tree.remove()
         raise
     return tree

@@ -57,7 +57,7 @@ class Writer:
         try:
             with explained(self._incoming):
                 write_all(self._descriptor, data)
-        except BaseException:
+        except BaseException:  # also an interrupt: half a file is none
             self.abandon()
             raise
         self._sha256.update(data)
@@ -80,7 +80,7 @@ class Writer:
             with explained(self._incoming):
                 os.makedirs(os.path.dirname(self._final), mode=0o700, exist_ok=True)
                 os.rename(self._path, self._final)
-        except BaseException:
+        except BaseException:  # also an interrupt: half a file is none
             self.abandon()
             raise
         os.close(self._descriptor)

@@ -199,7 +199,7 @@ class Start:
                 child, status = os.waitpid(self.os_pid, os.WNOHANG)
                 if child:
                     return status
-                time.sleep(0.001)
+                time.sleep(0.001)  # the bridge's other children are its own to hear of
         os.kill(self.os_pid, signal.SIGKILL)
         return os.waitpid(self.os_pid, 0)[1]
 

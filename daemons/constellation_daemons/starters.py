@@ -91,7 +91,7 @@ end = time.monotonic() + 1.0
 while reap() and time.monotonic() < end:
     for child in children():
         kill(os.kill, child)
-    time.sleep(0.001)
+    time.sleep(0.001)  # nothing tells of a child that is inherited
 if status is None:
     os._exit(1)
 if os.WIFSIGNALED(status):

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +13,9 @@ from pathlib import Path
 import cluster as clusters
 import programs
 import pytest
-from cluster import Cluster, Size
+from cluster import Cluster, Size, write
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-def write(directory: Path, text: str, name: str = "program.py") -> Path:
-    path = directory / "program" / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("from constellation import *\n" + textwrap.dedent(text))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -14,18 +14,11 @@ from pathlib import Path
 import cluster as clusters
 import programs
 import pytest
-from cluster import Cluster, Size
+from cluster import Cluster, Size, write
 
 from constellation.security.key_file import ensure_key_file
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-def write(directory: Path, text: str, name: str = "program.py") -> Path:
-    path = directory / "program" / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("from constellation import *\n" + textwrap.dedent(text))
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ import hosts as machines
 import programs
 import pytest
 import strangers
-from cluster import Cluster, Size
+from cluster import Cluster, Size, write
 from hosts import SIZES, Host, HostCluster
 from tcp_proxy import TcpProxy
 
@@ -47,13 +46,6 @@ def stopped(pid: int) -> bool:
     """Whether a process is stopped."""
     state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     return state == b"T"
-
-
-def write(directory: Path, text: str) -> Path:
-    path = directory / "program" / "program.py"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("from constellation import *\n" + textwrap.dedent(text))
-    return path
 
 
 @pytest.fixture(scope="module")

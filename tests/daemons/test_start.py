@@ -162,9 +162,8 @@ def test_nothing_that_it_has_started_survives_it(loop: Loop, tmp_path: Path, end
         os.waitpid(started.start.os_pid, os.WNOHANG)
 
 
-def test_nothing_survives_who_started_it(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    path = programs.write(tmp_path, FUGITIVE.format(mark=str(mark), end="time.sleep(60)"))
+def check_that_it_dies_with_its_starter(path: Path, mark: Path) -> None:
+    """See that the process dies whose number a program writes to a file."""
     starter = os.fork()
     if starter == 0:
         Started(Loop(), path)
@@ -179,6 +178,12 @@ def test_nothing_survives_who_started_it(tmp_path: Path) -> None:
     while programs.alive(int(mark.read_text())):
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_nothing_survives_who_started_it(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    path = programs.write(tmp_path, FUGITIVE.format(mark=str(mark), end="time.sleep(60)"))
+    check_that_it_dies_with_its_starter(path, mark)
 
 
 @pytest.mark.parametrize("late", [True, False])
@@ -232,20 +237,7 @@ def test_it_dies_with_who_started_it(tmp_path: Path) -> None:
         time.sleep(60)
     """
     path = programs.write(tmp_path, source)
-    starter = os.fork()
-    if starter == 0:
-        Started(Loop(), path)
-        signal.pause()
-        os._exit(0)
-    end = time.monotonic() + LIMIT
-    while not mark.exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    os.kill(starter, signal.SIGKILL)
-    os.waitpid(starter, 0)
-    while programs.alive(int(mark.read_text())):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    check_that_it_dies_with_its_starter(path, mark)
 
 
 def test_an_image_has_what_it_inherits(loop: Loop, tmp_path: Path) -> None:

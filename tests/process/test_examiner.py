@@ -440,6 +440,14 @@ def test_nothing_has_happened_between_two_answers(process: Process) -> None:
     assert second.question > first.question
 
 
+def check_that_only_progress_differs(process: Process, first: Examined) -> None:
+    """Wait until it says that something has happened since."""
+    end = time.monotonic() + LIMIT
+    while (second := process.says()).progress == first.progress:
+        assert time.monotonic() < end
+    assert second.threads == first.threads
+
+
 def test_another_wait_for_the_same(process: Process) -> None:
     def take() -> None:
         for _ in range(2):
@@ -449,10 +457,7 @@ def test_another_wait_for_the_same(process: Process) -> None:
     first = process.says()
     sender = process.other.sender(process.side)
     sender.send(1).block()
-    end = time.monotonic() + LIMIT
-    while (second := process.says()).progress == first.progress:
-        assert time.monotonic() < end
-    assert second.threads == first.threads
+    check_that_only_progress_differs(process, first)
 
 
 def test_what_a_daemon_thread_sends(process: Process) -> None:
@@ -460,10 +465,7 @@ def test_what_a_daemon_thread_sends(process: Process) -> None:
     first = process.says()
     sender = process.side.sender(process.third)
     sender.send(1).block()
-    end = time.monotonic() + LIMIT
-    while (second := process.says()).progress == first.progress:
-        assert time.monotonic() < end
-    assert second.threads == first.threads
+    check_that_only_progress_differs(process, first)
 
 
 def test_a_loop_that_has_gone_round(process: Process) -> None:
@@ -472,10 +474,7 @@ def test_a_loop_that_has_gone_round(process: Process) -> None:
     assert process.says().progress == first.progress
     sender = process.other.sender(process.side)
     sender.send(1).block()
-    end = time.monotonic() + LIMIT
-    while (second := process.says()).progress == first.progress:
-        assert time.monotonic() < end
-    assert second.threads == first.threads
+    check_that_only_progress_differs(process, first)
 
 
 async def _take_two(process: Process) -> None:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -367,6 +368,14 @@ class Feed:
 
     def until(self, condition: Callable[[], object]) -> None:
         self._running.until(condition)
+
+
+def write(directory: Path, text: str, name: str = "program.py") -> Path:
+    """Write a program to a directory of its own, since what is beside one is deployed with it."""
+    path = directory / "program" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("from constellation import *\n" + textwrap.dedent(text))
+    return path
 
 
 def new_prefix() -> str:

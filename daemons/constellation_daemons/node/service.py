@@ -26,7 +26,7 @@ from constellation.control.stream import ControlError, MessageStream
 from constellation.exit_status import ExitStatus
 from constellation.process import system
 from constellation.security.keypair import Keypair
-from constellation.session.loop import Loop
+from constellation.session.loop import Loop, Timer
 from constellation.session.sessions import Session
 from constellation.version import VERSION
 from constellation_daemons.agent.messages import (
@@ -139,6 +139,7 @@ class Node:
         self._fenced: set[bytes] = set()  # programs that end before the node offers itself again
         self._bridge: BridgeProcess | None = None
         self._stopping = False
+        self._reap_timer: Timer | None = None
         self._enforcement: Enforcement | None = None  # under pressure
         self._groups = prepare()
         self._remains = Remains(loop, places.store, places.store_limit, places.trees)
@@ -182,7 +183,8 @@ class Node:
             children = system.children()
         except OSError as error:  # strangers may have taken all descriptors
             logger.warning("children cannot be looked for: %s; it is tried again", error.strerror)
-            self._loop.after(_REAP_AGAIN, self.reap)
+            if self._reap_timer is None:
+                self._reap_timer = self._loop.after(_REAP_AGAIN, self._reap_again)
             children = []
         for child in children:
             if child not in known:
@@ -192,6 +194,10 @@ class Node:
         for program, agent in list(self._agents.items()):
             if agent.process.poll() is not None:
                 self._agent_ended(program, agent)
+
+    def _reap_again(self) -> None:
+        self._reap_timer = None
+        self.reap()
 
     def answer(self, request: bytes) -> bytes:
         """Answer a tool."""
