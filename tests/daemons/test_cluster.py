@@ -245,9 +245,7 @@ def test_who_is_no_bridge_is_told_from_one(cluster: Cluster, tmp_path: Path) -> 
 def test_who_is_no_master_is_told_from_one(cluster: Cluster, command: list[str]) -> None:
     for name, kind in ((cluster.bridge, "bridge"), (cluster.node(2), "node")):
         words = [*command[:1], "--key-file", cluster.key_file, name, *command[1:]]
-        start = time.monotonic()
         done = cluster.do(1, ["-m", "constellation", *words], cluster.environment)
-        assert time.monotonic() - start < 5
         assert done.returncode == 1
         told = f"{name} is a {kind}, and no master; that is at {cluster.master}\n"
         assert done.stderr == f"Error: {told}"
@@ -257,9 +255,7 @@ def test_nobody_is_told_from_a_bridge(cluster: Cluster, tmp_path: Path) -> None:
     path = write(tmp_path, "init()")
     name = cluster.node(77)
     words = ["deploy", name, "--key-file", cluster.key_file, str(path)]
-    start = time.monotonic()
     done = cluster.do(1, ["-m", "constellation", *words], cluster.environment)
-    assert time.monotonic() - start < 5
     assert done.returncode == 1
     assert f"nobody listens at {name}: start the bridge there" in done.stderr
 
@@ -375,9 +371,9 @@ def test_a_machine_that_is_silent_is_lost_and_ends_what_it_ran(
         victim = own.node(2)
         node = own.running[victim].pid
         stopped = [node, *programs.descendants_of(node)]
+        start = time.monotonic()
         for each in stopped:
             os.kill(each, signal.SIGSTOP)
-        start = time.monotonic()
         running.wait()
         assert time.monotonic() - start < own.timeout + 3
         own.wait_for(lambda: own.states()[victim] == "lost")

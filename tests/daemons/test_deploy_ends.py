@@ -327,8 +327,9 @@ def test_a_bridge_that_ends_kills_its_programs(own: LocalBridge, ten: Path) -> N
     assert command.tree.end == "SIGKILL"
     assert command.tree.status["cause"] == "the bridge ends"
     # One whose peer is killed before it may come to see that, and fail of it.
-    assert {node.end for node in command.tree.all()} <= {"SIGKILL", 1}
-    assert code == 137
+    ends = {node.end for node in command.tree.all()}
+    assert ends <= {"SIGKILL", 1}
+    assert code == (101 if 1 in ends else 137)
     assert own.process.wait(20) == 0
 
 

@@ -25,7 +25,7 @@ from constellation.transport.router import Router
 
 KEYPAIR = Keypair.new()
 SECURITY = Curve(KEYPAIR)
-SOON = 2.5
+SOON = 5.5
 Answer = Callable[[bytes], bytes]
 
 
