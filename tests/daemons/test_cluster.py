@@ -392,6 +392,8 @@ def test_a_master_that_is_killed_and_started_again(own: Cluster) -> None:
     own.kill(own.master)
     own.start_master()
     own.wait_until_joined()
+    # The bridge is started anew, too, and nobody listens there before it is.
+    own.wait_for(lambda: own.log(own.master).count("has come, with Python") == 2)
     assert own.run(ROOT / "examples" / "fibonacci.py", "5").code == 0
     own.settle()
 
