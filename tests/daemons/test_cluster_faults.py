@@ -190,6 +190,7 @@ def test_the_feed_goes_on_with_a_new_master(tmp_path: Path) -> None:
         own.wait_until_joined()
         feed.until(lambda: "feed.resumed" in [event["event"] for event in feed.events])
         feed.until(lambda: feed.err.count(b"subscribed to the events") == 2)
+        own.wait_for(lambda: own.log(own.master).count("has come, with Python") == 2)
         own.settle()
         assert own.run(path).code == 0
         feed.until(lambda: len(ended(feed)) == 2)
