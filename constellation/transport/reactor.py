@@ -350,10 +350,13 @@ class Reactor:
         return left and (due is None or due > now)
 
     def _serve(self, ready: Collection[int]) -> None:
+        others = self.lead is not None and self.lead.ident != _get_ident()
         # The wake-up is the lead's: if somebody else took it, the lead would sleep on.
-        if self._lead_wakeup.pending and (self.lead is None or self.lead.ident == _get_ident()):
+        if self._lead_wakeup.pending and not others:
             self._lead_wakeup.clear()
         self._more = self._service(ready)
+        if self._more and others:
+            self.wake_lead()  # which sleeps, and no descriptor need show what is left
 
     def _arm(self, now: float) -> None:
         """Decide whether the I/O thread is woken by input. The lock is held."""

@@ -97,6 +97,11 @@ class Router:
         network: How it is reached where there are several machines; None: there is one.
         security: How connections over TCP are secured; None: there are none, or they are not.
         doorkeeper: Logs who connects and is no peer; None: nobody does.
+
+    Attributes:
+        unsure: Whether there may be input that the descriptor does not show: whatever is done with
+            the socket takes its edge. Nobody may sleep on the descriptor before `readable` was
+            asked again.
     """
 
     def __init__(
@@ -154,6 +159,7 @@ class Router:
         # the next, and the protocol mends the loss.
         self._left = 0  # parts, at most, of a message that is being sent
         self._receiving = False
+        self.unsure = False
         self._watched = [(router, _POLLIN)]
         self._send = fast.send
         self._receive = fast.recv
@@ -208,6 +214,7 @@ class Router:
         elif security is not None:
             security.leave_plain(self._socket)
         self._socket.setsockopt(zmq.CONNECT_ROUTING_ID, route)
+        self.unsure = True
         self._socket.connect(endpoint)
         self._dialled[endpoint] = route
         return route
@@ -224,6 +231,7 @@ class Router:
         """Close the route that ``dial`` opened to this endpoint, if there is one."""
         endpoint = self._reached.pop(endpoint, endpoint)
         if self._dialled.pop(endpoint, None) is not None:
+            self.unsure = True
             # libzmq may have given the endpoint up by itself already.
             with contextlib.suppress(zmq.ZMQError):
                 self._socket.disconnect(endpoint)
@@ -237,6 +245,7 @@ class Router:
         if self._left:
             self._give_up(route)
         send = self._send
+        self.unsure = True
         self._left = len(parts) + 1
         try:
             send(route, _FIRST)
@@ -273,7 +282,10 @@ class Router:
         if self._receiving:
             # Before it is asked: the rest may be all that waits.
             self._skip_rest()
-        return zmq_poll(self._watched, 0)
+        found = zmq_poll(self._watched, 0)
+        if not found:
+            self.unsure = False
+        return found
 
     def receive(self) -> list[Any]:
         """The next message, its route first. One has to wait: `readable()` said so.

@@ -322,8 +322,8 @@ class Transport:
             or self.memory.due is not None
         ):
             self._run_timers(now)
-        # Sending takes the edge of the descriptor.
-        return self._pump() or more
+        self._pump()
+        return more or (self._router.unsure and bool(self._router.readable()))
 
     def _drain(self) -> bool:
         """Take what arrived, up to a limit; says whether there may be more.
@@ -527,7 +527,12 @@ class Transport:
                 self._ready.add(peer)
 
     def _flush(self) -> None:
-        """Hand all batches to their streams and send."""
+        """A thread or task is about to wait: hand all batches to their streams and send."""
+        self._hand_over()
+        if self._router.unsure and not self.reactor.look_again():
+            self._look()
+
+    def _hand_over(self) -> None:
         self._flush_at = None
         if not self._unflushed:
             self._router.settle()
@@ -558,7 +563,7 @@ class Transport:
 
     def _run_timers(self, now: float) -> None:
         if self._flush_at is not None and self._flush_at <= now:
-            self._flush()
+            self._hand_over()
         if self.memory.due is not None and self.memory.due <= now:
             self.memory.trim(now)
         while self._timers and self._timers[0][0] <= now:

@@ -164,6 +164,34 @@ def test_each_of_many_threads_gets_its_own(service: Service) -> None:
     assert all(box.waiters == [] for box in boxes)
 
 
+def test_what_the_io_thread_leaves_is_taken_by_the_lead(service: Service) -> None:
+    """As of a socket whose edge the I/O thread has taken: no descriptor shows what is left."""
+    box = service.box()
+    hidden = [7]
+
+    def serve(ready: Collection[int]) -> bool:
+        service.serve(ready)
+        if threading.get_ident() != thread.ident:
+            return bool(hidden)
+        while hidden:
+            box.values.append(hidden.pop())
+            for waiter in box.waiters:
+                waiter.notify()
+        return False
+
+    thread, results = in_thread(box.take().block)
+    eventually(lambda: service.reactor.lead)
+    with service.reactor.lock:
+        service.reactor._service = serve
+        service.timer = time.monotonic()
+        service.reactor.set_timer(service.timer)
+    assert service.rang.wait(20), "the I/O thread has served"
+    thread.join(5)
+    box.put(0)  # for one that was not woken
+    thread.join()
+    assert results == [7]
+
+
 def test_the_lead_hands_the_wait_on_when_its_time_is_over(service: Service) -> None:
     box, other = service.box(), service.box()
 

@@ -258,3 +258,19 @@ def test_the_end_of_every_dialled_route_shows_in_the_descriptor(make: Make) -> N
             assert poller.poll(10_000), "nothing showed that the route has ended"
             ended = list(one.router.disconnected())
         assert ended == [route]
+
+
+def test_after_every_use_of_the_socket_there_may_be_input_that_does_not_show(make: Make) -> None:
+    one, other = make(), make()
+    assert not one.router.readable()
+    assert not one.router.unsure
+    route = one.dial(other)
+    for use in (
+        lambda: None,  # it was dialled
+        lambda: one.router.send(route, [b"?"]),
+        lambda: one.router.hang_up(other.endpoint),
+    ):
+        use()
+        assert one.router.unsure
+        assert drained(one)
+        assert not one.router.unsure

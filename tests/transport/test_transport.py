@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -247,3 +248,84 @@ def test_a_peer_that_exited_is_not_waited_for(sides: Sides) -> None:
     one.hears_of(other, KILLED)
     (line,) = leaving.leave(one.transport, None)
     assert line == f"1 value sent to process {other.pid} may not have been received: it has exited"
+
+
+class Overtaken:
+    """A side that has something to send, and before whose message one of another side comes."""
+
+    def __init__(self, sides: Sides) -> None:
+        one, other = sides(2)
+        self.transport = one.transport
+        self.overtaken = False
+        self._peer = other.pid
+        self._incoming, self._receiver = other.sender(one), one.receiver(other)
+        self._incoming.send(0).block()
+        assert self._receiver.recv().block() == 0
+
+    def prepare(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The transport's lock is held."""
+        transport = self.transport
+        while transport._service(()):
+            pass
+        router = transport._router
+        send = router.send
+
+        def overtaken(route: bytes, parts: Any) -> None:
+            monkeypatch.setattr(router, "send", send)
+            self.overtaken = True
+            self._incoming.send(1).block()
+            assert select.select([router.fd], [], [], 20)[0]
+            send(route, parts)
+
+        monkeypatch.setattr(router, "send", overtaken)
+        peer = transport.peer(self._peer)
+        peer.link.outbound("more").open("", "raw")
+        transport._ready.add(peer)
+
+    def comes(self) -> bool:
+        """Whether somebody has taken the message, or looks whether there is one."""
+        assert self.overtaken
+        return bool(self._receiver._mailbox.items) or self.transport.reactor._more
+
+
+def test_what_comes_while_the_service_sends_is_not_overlooked(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overtaken = Overtaken(sides)
+    with overtaken.transport.lock:
+        overtaken.prepare(monkeypatch)
+        assert overtaken.transport._service(()), "there is input left"
+        assert not overtaken.transport._service(())
+        assert overtaken.comes()
+
+
+def test_what_comes_while_a_timer_sends_is_not_overlooked(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overtaken = Overtaken(sides)
+    transport = overtaken.transport
+    with transport.lock:
+        overtaken.prepare(monkeypatch)
+        monkeypatch.setattr(transport, "_run_timers", lambda _: transport._pump())
+        transport._flush_at = time.monotonic()
+        assert transport._service(()), "there is input left"
+        assert overtaken.overtaken
+
+
+def test_what_comes_while_batches_leave_is_seen_before_anybody_waits(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overtaken = Overtaken(sides)
+    transport = overtaken.transport
+    with transport.lock:
+        overtaken.prepare(monkeypatch)
+        monkeypatch.setattr(transport, "_unflushed", Unflushed())
+        transport._flush()
+        assert overtaken.comes()
+
+
+class Unflushed(dict[Any, Any]):
+    """Of batches, all that were there have been handed over."""
+
+    def __bool__(self) -> bool:
+        return True
