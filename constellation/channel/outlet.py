@@ -45,7 +45,9 @@ _BATCH = 64 << 10
 """Bytes of a batch that leaves at once."""
 
 _MANY = 16
-"""Values in a batch from which they are taken to come fast."""
+_GAP = 12.5e-6
+"""When values are taken to come fast: so many were in the last batch, or they came so many seconds
+after one another. On a slow machine there are never many in the first of the intervals below."""
 
 _IDLE = 50e-6
 _BUSY = 800e-6
@@ -399,9 +401,9 @@ class Outlet:
         self._last = -1
         self._batched = self._calm = 0
         self._limit = outbound.granted - outbound.pushed
-        self._flushed_at = monotonic() if now is None else now
+        self._flushed_at = monotonic()  # when it was done: to send it may take as long as that
         self._clear = clear
-        if count >= _MANY:
+        if count >= _MANY or count * _GAP >= self._interval:
             self._interval = min(self._interval * 2, _BUSY)
             self._pace = count // 8
         elif self._pace:
