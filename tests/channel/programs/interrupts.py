@@ -1,6 +1,7 @@
 """Ctrl-C and other signals whose handlers raise, in whatever waits."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -93,15 +94,25 @@ def ctrl_c_interrupts_whatever_blocks():
         for make in (
             receiver.recv,
             lambda: sender.send_many([bytes(1_000_000)] * 100),
-            lambda: sender.send(bytes(1_000_000)),
+            lambda: into_a_full_window(sender),
             lambda: select(receiver.recv(), Receiver(child, name="x").recv()),
             lambda: join(receiver.recv(), Receiver(child, name="x").recv()),
             lambda: Iterated(receiver),
         ):
+            operation = make()
             with raises(KeyboardInterrupt):
                 threading.Timer(0.02, os.kill, [number, signal.SIGINT]).start()
-                make().block()
+                operation.block()
+            del operation  # and its Receiver
         sender.close()
+
+
+def into_a_full_window(sender):
+    """The interrupt may have come before the window was full."""
+    with contextlib.suppress(WouldBlock):
+        while True:
+            sender.try_send(bytes(1_000_000))
+    return sender.send(bytes(1_000_000))
 
 
 class Iterated:
