@@ -36,8 +36,19 @@ def prepare_first(mode: str) -> None:
 def prepare() -> None:
     """In the zygote: what every process finds that is not the initial one."""
     _replace_stdin()
+    _forget_lookups()
     holes.fill()
     gc.freeze()
+
+
+def _forget_lookups() -> None:
+    """Drop what the interpreter remembers of the attributes that the program's start looked up.
+
+    Each fork would replace it by its own, and for each name that is dropped then copy the page that
+    it is on: a fifth of a MiB in all with Python 3.11.
+    """
+    clear = getattr(sys, "_clear_internal_caches", None)  # from Python 3.13 on
+    (sys._clear_type_cache if clear is None else clear)()
 
 
 def prepare_fresh(mode: str) -> None:
