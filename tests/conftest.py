@@ -69,7 +69,6 @@ session_key = pytest.StashKey[Session]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow_ok(seconds): the test hangs only after that long")
-    config.addinivalue_line("markers", "long: takes minutes; run by `pytest -m long` only")
     # pytest's own temporary files outlive the run, for who wants to look at them.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     # Short, since the path of a Unix socket has 104 bytes on macOS.

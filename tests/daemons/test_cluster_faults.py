@@ -325,7 +325,6 @@ CHATTY = """
 """
 
 
-@pytest.mark.long
 def test_a_client_that_is_stopped_may_be_so_for_long(cluster: Cluster, tmp_path: Path) -> None:
     """Though what it does not read any more fills all that is between."""
     path = write(tmp_path, CHATTY)
