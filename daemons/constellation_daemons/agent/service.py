@@ -54,6 +54,7 @@ from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
 from constellation.session.sessions import Session, Sessions
 from constellation.transport.curve import Curve
+from constellation.transport.descriptors import explained
 from constellation.transport.router import Router
 from constellation_daemons.agent.enforcement import Enforcement
 from constellation_daemons.agent.files import Files
@@ -243,7 +244,7 @@ class Agent:
                 self._loop, program, keys, self._directory, self._serve, self._fail_image
             )
         except OSError as error:
-            self._fail_to_start(f"the program cannot be started: {system.explained(error)}")
+            self._fail_to_start(f"the program cannot be started: {explained(error)}")
 
     def _serve(self, zygote: socket.socket, fresh: bool) -> None:
         """The image is there."""

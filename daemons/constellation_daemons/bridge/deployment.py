@@ -56,7 +56,6 @@ from constellation.control.deployment import (
     Trouble,
 )
 from constellation.control.messages import Examined, FromHost, Needs, Status, Unmade
-from constellation.process import system
 from constellation.program.exchange import Serving
 from constellation.program.manifest import Manifest
 from constellation.program.store import Store
@@ -64,6 +63,7 @@ from constellation.program.tree import Tree
 from constellation.resources import Resources
 from constellation.session.loop import Loop, Timer
 from constellation.session.sessions import Session
+from constellation.transport.descriptors import explained
 from constellation.units import Cpu, Mem
 from constellation_daemons.agent import messages as agent_messages
 from constellation_daemons.agent.messages import Begin, FromAgent, Heard, ImageFailed, ImageReady
@@ -319,7 +319,7 @@ class Deployment:
                 self._not_surveyed,
             )
         except OSError as error:
-            self._fail(f"the program cannot be started: {system.explained(error)}")
+            self._fail(f"the program cannot be started: {explained(error)}")
 
     @_contained
     def _surveyed(self, needs: Needs) -> None:

@@ -28,6 +28,7 @@ from constellation.process import system
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop, Timer
 from constellation.session.sessions import Session
+from constellation.transport.descriptors import explained
 from constellation.version import VERSION
 from constellation_daemons.agent.messages import (
     Dead,
@@ -309,7 +310,7 @@ class Node:
             try:
                 self._agents[place.program] = self._start_agent(place)
             except OSError as error:
-                text = f"no agent can be started: {system.explained(error)}"
+                text = f"no agent can be started: {explained(error)}"
                 logger.error("%s", text)
                 self._tell([AgentEnded(place.program, text)])
                 self._tell(self._ledger.gone(place.program, text))
