@@ -458,6 +458,7 @@ class Deployment:
         host = self._hosts.get(node)
         if host is None or host.connected or host.lost is not None or self._ending:
             raise Nonsense(f"no agent is awaited from node {node}")
+        session.name = f"the agent of {self.name}"
         self._agents[session] = host
         self._serving[session] = Serving(self._manifest, self._service.store)
         request = self._request

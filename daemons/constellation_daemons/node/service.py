@@ -252,6 +252,7 @@ class Node:
             return
         if self._master is not None:
             self._master.close()  # the same one, which has started again
+        session.name = attach.master
         self._master, self._attached = session, attach
         if not self._stopping:
             self._enforce(attach.enforce)
