@@ -18,6 +18,7 @@ from constellation.cli.options import (
     verbose_option,
     version_option,
 )
+from constellation.plain import plain
 from constellation.settings import Format
 
 __all__ = ["events"]
@@ -55,4 +56,4 @@ def line(event: dict[str, Any]) -> str:
             words.append(value if name == "node" else f"{name} {value[:7]}")
     if event.get("text"):
         words.append(str(event["text"]))
-    return " ".join(words)
+    return plain(" ".join(words))

@@ -19,6 +19,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from constellation.control import cluster
 from constellation.errors import ConstellationError
+from constellation.plain import plain
 from constellation.session.diagnosis import what_is_there
 from constellation.transport.network import Security
 
@@ -201,7 +202,7 @@ def _checked(answer: bytes, request: cluster.Request, place: str) -> cluster.Rep
             f"install the same version of constellation there and here"
         ) from error
     if isinstance(reply, cluster.Wrong):
-        raise MasterError(reply.text)
+        raise MasterError(plain(reply.text))
     if isinstance(reply, cluster.Who) and not isinstance(request, cluster.AskWho):
         raise MasterError(_elsewhere(reply, place))
     return reply

@@ -58,3 +58,9 @@ def test_each_table_has_a_heading() -> None:
         waiting_shown,
     ]
     assert all(line == line.rstrip() for line in shown.splitlines())
+
+
+def test_names_are_text_whatever_is_in_them() -> None:
+    node = NodeState("a\x1b[2J\nb", "joined", 0, 0, 0, 0, 0, None)
+    shown = text(Status("1", 1, 5555, (node,), (), ()))
+    assert shown.splitlines()[1].split()[0] == r"a\x1b[2J\nb"

@@ -44,6 +44,7 @@ from constellation.control.messages import (
 from constellation.control.messages import End as EndProcess
 from constellation.control.stream import ControlError, MessageStream
 from constellation.exit_status import ExitStatus
+from constellation.plain import log_to
 from constellation.process import descriptors, signals, system
 from constellation.process.directory import RuntimeDirectory, sweep
 from constellation.process.host import Host
@@ -410,7 +411,7 @@ def main(descriptor: int) -> NoReturn:
         signal.signal(number, signals.caught)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     node = MessageStream(descriptors.adopt_socket(descriptor), from_node)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to(sys.stderr, "%(levelname)s %(name)s: %(message)s", logging.INFO)
     code = 1
     try:
         setup, *said = first_messages(node) or [None]
