@@ -35,11 +35,10 @@ def _address(
 def _reached(
     context: click.Context, parameter: click.Parameter, text: str | None
 ) -> Address | None:
-    address = _address(context, parameter, text)
-    if address is not None and (address.is_wildcard or not address.port):
-        problem = f"{address} is where one can listen, and not connect to"
-        raise click.BadParameter(problem, context, parameter)
-    return address
+    try:
+        return None if text is None else Address.parse_remote(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
 
 
 def _amount(mem: str | None, cpu: str | None) -> Amount | None:
@@ -79,10 +78,10 @@ def node(
 
     HOST:PORT is where the node listens for its master.
     """
-    if join is not None and advertise is None and address.is_wildcard:
+    if join is not None and advertise is None and not address.is_remote:
         raise click.UsageError(
-            f"Others cannot connect to {address}, which is all addresses of this machine: say "
-            f"where they reach it with --advertise HOST:PORT."
+            f"Others cannot connect to {address}, which is {address.vague}: say where they reach "
+            f"it with --advertise HOST:PORT."
         )
     others = [each for each in (join, advertise) if each is not None]
     loopback = all(each.is_loopback for each in (address, *others))

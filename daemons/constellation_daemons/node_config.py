@@ -203,13 +203,6 @@ def _listened_at(text: str) -> Address:
     return address
 
 
-def _connected_to(text: str) -> Address:
-    address = _listened_at(text)
-    if address.is_wildcard:
-        raise ValueError(text)
-    return address
-
-
 _READERS: Final[dict[str, Callable[[Path, object], Any]]] = {
     "fabric_addr": _from_text(_listened_at, _AN_ADDRESS),
     "bridge_bind": _from_text(_listened_at, 'an address such as "10.0.0.1:8888"'),
@@ -217,7 +210,7 @@ _READERS: Final[dict[str, Callable[[Path, object], Any]]] = {
     "cpu": _amount(Cpu, _CORES),
     "enforce": _from_text(Enforce, _CHOICES),
     "port_range": _from_text(PortRange.parse, _PORTS),
-    "advertise": _from_text(_connected_to, _AN_ADDRESS),
+    "advertise": _from_text(Address.parse_remote, _AN_ADDRESS),
 }
 
 

@@ -40,3 +40,25 @@ def test_what_is_wrong_with_the_key(
     assert done.exit_code == 2
     assert told in done.stderr
     assert done.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--join", "0.0.0.0:9999"], "0.0.0.0:9999 is where one can listen, and not connect to"),
+        (["--join", "[::]:9999"], "[::]:9999 is where one can listen"),
+        (["--join", "10.99.0.1:0"], "10.99.0.1:0 is where one can listen"),
+        (["--advertise", "10.99.0.1:0"], "10.99.0.1:0 is where one can listen"),
+    ],
+)
+def test_where_nobody_can_connect_to(words: list[str], told: str) -> None:
+    done = CliRunner().invoke(node, ["127.0.0.1:9450", *words])
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9450", "[::]:9450", "127.0.0.1:0"])
+def test_a_node_that_joins_says_where_it_is_reached(address: str) -> None:
+    done = CliRunner().invoke(node, [address, "--join", "127.0.0.1:9999"])
+    assert done.exit_code == 2
+    assert f"Others cannot connect to {address}, which is" in done.stderr

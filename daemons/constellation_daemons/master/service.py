@@ -345,7 +345,7 @@ class Master:
         self._handle(events.ProgramEnded(program, unheard))
 
     def _join(self, session: Session, name: str) -> None:
-        address = str(Address.parse(name))
+        address = str(Address.parse_remote(name))
         session.close()
         node = self._nodes.get(address)
         if node is None:

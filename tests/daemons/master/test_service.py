@@ -42,11 +42,13 @@ class FakeSession:
         self._decoder = decoder
         self.name = "peer"
         self.said: list[Any] = []
+        self.closed = False
 
     def send(self, data: bytes) -> None:
         self.said.append(self._decoder.decode(data))
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
 
     def silent(self, now: float) -> float:
         return 0.0
@@ -145,6 +147,18 @@ def test_what_only_a_node_still_knows_of_has_ended(world: World, node_first: boo
     if not node_first:
         world.offer(held(P), held(Q))
     assert (world.ended(P), world.ended(Q)) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["[::]:0", "0.0.0.0:9999", "10.0.0.9:0", "nonsense"])
+def test_a_node_that_nobody_can_connect_to_does_not_join(world: World, name: str) -> None:
+    session = FakeSession(messages.to_bridge)
+    world.hear(session, messages.Join(name))
+    assert session.closed
+    status = cluster.reply_decoder.decode(
+        world.master.answer(cluster.encode(cluster.AskStatus(False)))
+    )
+    assert isinstance(status, cluster.Status)
+    assert [node.node for node in status.nodes] == [NODE]
 
 
 def test_the_end_of_an_agent_is_told_to_the_bridge(world: World) -> None:
