@@ -12,10 +12,10 @@ from constellation_daemons import config
 from constellation_daemons.check import check_node
 from constellation_daemons.master.values import Amount
 from constellation_daemons.node.capacity import machine_capacity
+from constellation_daemons.node.places import default_places
 from constellation_daemons.service import (
     MasterOptions,
     NodeOptions,
-    default_places,
     run_master,
     run_node,
 )

@@ -64,10 +64,11 @@ from constellation_daemons.node.capacity import machine_capacity
 from constellation_daemons.node.enforcement import Enforcement
 from constellation_daemons.node.groups import prepare
 from constellation_daemons.node.ledger import Ledger
+from constellation_daemons.node.places import Places
 from constellation_daemons.node.remains import Remains
 from constellation_daemons.node_config import Enforce
 
-__all__ = ["Node", "Places"]
+__all__ = ["Node"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,21 +77,6 @@ _REAP_AGAIN = 1.0
 _SWEEPS = 5
 _SWEEP_AGAIN = 1.0
 """Seconds until control groups that were still in use are removed, and how often it is tried."""
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where a node keeps things.
-
-    Attributes:
-        store: The directory of its store.
-        store_limit: Its size in bytes.
-        trees: The directory in which programs are laid out.
-    """
-
-    store: str
-    store_limit: int
-    trees: str
 
 
 @dataclass(slots=True, eq=False)
