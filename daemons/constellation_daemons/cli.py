@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from constellation.address import Address
@@ -21,6 +23,8 @@ from constellation_daemons.service import (
 )
 
 __all__ = ["master", "node"]
+
+logger = logging.getLogger(__name__)
 
 
 def _address(
@@ -47,12 +51,15 @@ def _amount(mem: str | None, cpu: str | None) -> Amount | None:
         return None
     machine = machine_capacity()
     try:
-        return Amount(
+        amount = Amount(
             machine.mem if mem is None else int(Mem(mem)),
             machine.cpu if cpu is None else round(float(Cpu(cpu)) * 10**9),
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if not amount.mem or not amount.cpu:
+        raise click.UsageError("--mem and --cpu are above 0: on nothing no process can be placed.")
+    return amount
 
 
 @click.command(cls=Command)
@@ -139,6 +146,8 @@ def master(
     master is that node too.
     """
     found = config.load(nodes, Address.resolve)
+    if all(each.bridge_bind is None for each in found.nodes):
+        logger.warning("%s: no node has a bridge_bind, so programs cannot be deployed", nodes)
     addresses = [address, *found.addresses, *([] if advertise is None else [advertise])]
     keypair = key_options.key(loopback_only=all(each.is_loopback for each in addresses))
     run_master(

@@ -113,7 +113,25 @@ def _node(path: Path, table: object) -> Node:
             (*path, "bridge_bind"),
             f"expected another port than that of fabric_addr, got {_shown(str(node.bridge_bind))}",
         )
+    _check_range(path, node)
     return node
+
+
+def _check_range(path: Path, node: Node) -> None:
+    """No process takes the port of a service, which would find it in use when it is started again.
+
+    Processes listen at the host of their node.
+    """
+    if node.port_range is None:
+        return
+    for key, address in (("fabric_addr", node.fabric_addr), ("bridge_bind", node.bridge_bind)):
+        if address is None or address.port not in node.port_range:
+            continue
+        if _clash(address, node.fabric_addr.with_port(address.port)):
+            raise Problem(
+                (*path, "port_range"),
+                f"expected a range without the port of {key}, got {_shown(str(node.port_range))}",
+            )
 
 
 def _check_keys(path: Path, table: dict[str, Any], known: Collection[str]) -> None:
@@ -189,9 +207,12 @@ def _from_text(read: Callable[[str], _Value], expected: str) -> Callable[[Path, 
 def _amount(make: Callable[[Any], _Value], expected: str) -> Callable[[Path, object], _Value]:
     def reader(path: Path, value: object) -> _Value:
         try:
-            return make(value)
+            amount = make(value)
         except (ValueError, TypeError):
             raise _wrong(path, expected, value) from None
+        if not amount:  # no process could be placed there
+            raise _wrong(path, f"{expected}, above 0", value)
+        return amount
 
     return reader
 
