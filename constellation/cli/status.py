@@ -111,9 +111,10 @@ def _nodes(found: Status) -> Table:
 
 
 def _programs(found: Status) -> Table:
-    table = Table("program", Column("bridge", no_wrap=True), "waiting", box=None)
+    table = Table("program", "name", Column("bridge", no_wrap=True), "waiting", box=None)
     for each in found.programs:
-        _add_row(table, each.program[:7], each.bridge.removeprefix("tcp://"), str(each.waiting))
+        bridge = each.bridge.removeprefix("tcp://")
+        _add_row(table, each.program[:7], each.name, bridge, str(each.waiting))
     return table
 
 

@@ -80,6 +80,18 @@ class Ask(Message, frozen=True):
     answered: int
 
 
+class Named(Message, frozen=True):
+    """A program of mine, which asks for its first process, or has asked.
+
+    Attributes:
+        program: The program.
+        name: What is run, for people.
+    """
+
+    program: bytes
+    name: str
+
+
 class Drop(Message, frozen=True):
     """A process is not wanted any more, or could not be made."""
 
@@ -122,7 +134,7 @@ class Examined(Message, frozen=True):
     progress: int
 
 
-FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Believes | Examined
+FromBridge: TypeAlias = BridgeHello | Named | Ask | Drop | Finish | Believes | Examined
 
 
 # -- master -> bridge -----------------------------------------------------------------------------

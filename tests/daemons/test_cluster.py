@@ -287,6 +287,7 @@ def test_status_and_kill(cluster: Cluster, tmp_path: Path) -> None:
         running.until(lambda: any(e.get("data") == "all up\n" for e in running.events))
         status = cluster.json("status")
         (program,) = status["programs"]
+        assert program["name"] == path.name
         assert sum(node["processes"] for node in status["nodes"]) == 4
         assert sum(node["used_mem"] for node in status["nodes"]) == 4 * (100 << 20)
         status = cluster.json("status", "--processes")
@@ -295,7 +296,7 @@ def test_status_and_kill(cluster: Cluster, tmp_path: Path) -> None:
         assert cluster.tool("kill", children[0][:12]).returncode == 0
         running.until(lambda: any(e["event"] == "exit" for e in running.events))
         human = cluster.tool("status").stdout
-        assert program["program"][:7] in human
+        assert f"{program['program'][:7]}  {path.name}  " in human
         assert cluster.master in human
         done = cluster.tool("kill", program["program"][:10])
         assert done.returncode == 0, done.stderr

@@ -99,6 +99,8 @@ class Nodes:
         self._agents: dict[tuple[bytes, str], Agent] = {}
         self.used: set[tuple[bytes, int]] = set()
 
+    def begin(self, program: bytes, name: str) -> None: ...
+
     def ask(self, program: bytes, number: int, resources: Resources, *, wait: bool) -> None:
         assert self.bridge is not None
         deployment = self.bridge.deployments[program]

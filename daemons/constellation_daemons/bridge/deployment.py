@@ -56,6 +56,7 @@ from constellation.control.deployment import (
     Trouble,
 )
 from constellation.control.messages import Examined, FromHost, Needs, Status, Unmade
+from constellation.plain import plain
 from constellation.program.exchange import Serving
 from constellation.program.manifest import Manifest
 from constellation.program.store import Store
@@ -87,6 +88,8 @@ _END_LIMIT = 10.0
 """Seconds that agents have to remove what is theirs."""
 _GONE = "the deploy client is gone"
 
+_LONGEST_NAME = 200
+
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
 
@@ -106,6 +109,9 @@ def _contained(method: _Method) -> _Method:
 
 class Placing(Protocol):
     """Who decides which nodes a program's processes run on. It answers `Deployment.placed`..."""
+
+    def begin(self, program: bytes, name: str) -> None:
+        """A program is about to ask for its first process; its name is for people."""
 
     def ask(self, program: bytes, number: int, resources: Resources, *, wait: bool) -> None:
         """A process is to be made."""
@@ -194,11 +200,13 @@ class Deployment:
     def name(self) -> str:
         """What is run, for people: without its arguments, which are nobody else's business."""
         words = self._request.arguments
-        return os.fsdecode(b" ".join(words[:2] if words[0] == b"-m" else words[:1]))
+        name = plain(os.fsdecode(b" ".join(words[:2] if words[0] == b"-m" else words[:1])))
+        return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
 
     @_contained
     def begin(self) -> None:
         """Fetch what is lacking."""
+        self._service.placing.begin(self.program, self.name)
         self._delivery.start()
 
     # -- the client

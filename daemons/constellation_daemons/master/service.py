@@ -105,6 +105,7 @@ class Master:
         self._by_session: dict[Session, _Node] = {}
         self._bridges: dict[Session, str] = {}
         self._programs: dict[str, Session] = {}
+        self._names: dict[str, str] = {}  # of these programs, for people
         self._bridge_of: dict[str, str] = {}  # also of programs whose bridge is not there
         self._ended: dict[str, None] = {}  # programs, those that ended last
         self._placing: dict[RequestId, int] = {}  # the attempt that no node has confirmed
@@ -147,6 +148,7 @@ class Master:
             for program, owner in list(self._programs.items()):
                 if owner is session:
                     del self._programs[program]
+                    self._names.pop(program, None)
                     self._forget_waiting(program)
                     self._handle(events.AskerGone(program))
 
@@ -299,6 +301,9 @@ class Master:
                 self._join(session, name)
             case _ if session not in self._bridges:
                 raise ValueError("a bridge says hello first")
+            case messages.Named(program, name):
+                self._runs(program.hex(), session)
+                self._names[program.hex()] = name
             case messages.Ask():
                 self._ask(session, message)
             case messages.Drop(program, number):
@@ -337,6 +342,7 @@ class Master:
 
     def _program_ended(self, program: str, *, unheard: bool = False) -> None:
         self._programs.pop(program, None)
+        self._names.pop(program, None)
         self._bridge_of.pop(program, None)
         unheard = unheard and program not in self._ended
         self._ended[program] = None
@@ -601,7 +607,12 @@ class Master:
                 )
             )
         programs = [
-            cluster.ProgramState(program, self._bridges.get(session, ""), waiting.get(program, 0))
+            cluster.ProgramState(
+                program,
+                self._bridges.get(session, ""),
+                waiting.get(program, 0),
+                self._names.get(program, ""),
+            )
             for program, session in sorted(self._programs.items())
         ]
         sizes = [

@@ -149,6 +149,31 @@ def test_what_only_a_node_still_knows_of_has_ended(world: World, node_first: boo
     assert (world.ended(P), world.ended(Q)) == (1, 0)
 
 
+def names(world: World) -> dict[str, str]:
+    request = cluster.encode(cluster.AskStatus(False))
+    status = cluster.reply_decoder.decode(world.master.answer(request))
+    assert isinstance(status, cluster.Status)
+    return {each.program: each.name for each in status.programs}
+
+
+def test_programs_have_names_for_as_long_as_they_run(world: World) -> None:
+    world.offer()
+    bridge = world.bridge()
+    world.hear(bridge, messages.Named(P, "fib.py"))
+    world.hear(bridge, ask(P))
+    world.hear(bridge, ask(Q))
+    assert names(world) == {P.hex(): "fib.py", Q.hex(): ""}
+    world.gone(bridge)
+    assert names(world) == {}
+    bridge = world.bridge(programs=(P,))
+    world.hear(bridge, messages.Named(P, "fib.py"))
+    assert names(world) == {P.hex(): "fib.py"}
+    world.hear(bridge, Finish(P))
+    assert names(world) == {}
+    world.hear(bridge, ask(P))
+    assert names(world) == {P.hex(): ""}
+
+
 @pytest.mark.parametrize("name", ["[::]:0", "0.0.0.0:9999", "10.0.0.9:0", "nonsense"])
 def test_a_node_that_nobody_can_connect_to_does_not_join(world: World, name: str) -> None:
     session = FakeSession(messages.to_bridge)
