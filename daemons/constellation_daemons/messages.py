@@ -37,7 +37,7 @@ from typing import TypeAlias
 import msgspec
 
 from constellation.awaited import Awaited
-from constellation.control.messages import Message
+from constellation.control.messages import Message, Status
 from constellation_daemons.node_config import Enforce
 
 # -- bridge -> master -----------------------------------------------------------------------------
@@ -409,12 +409,19 @@ class Failed(Message, frozen=True):
 
 
 class Exited(Message, frozen=True):
-    """The process has ended, or what was placed is not there."""
+    """The process has ended, or what was placed is not there.
+
+    Attributes:
+        program: Its program.
+        number: Its number in that.
+        attempt: By which placement.
+        status: How it has ended, as far as is known.
+    """
 
     program: bytes
     number: int
     attempt: int
-    status: str
+    status: Status = Status()
 
 
 class AgentEnded(Message, frozen=True):

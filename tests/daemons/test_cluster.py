@@ -308,6 +308,32 @@ def test_status_and_kill(cluster: Cluster, tmp_path: Path) -> None:
     assert cluster.tool("kill", "ffff").returncode == 1
 
 
+def test_events_tell_how_processes_ended(cluster: Cluster, tmp_path: Path) -> None:
+    """In the form of the output of `deploy`."""
+    path = write(
+        tmp_path,
+        """
+        import os, signal, sys
+
+        def child(parent):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        init()
+        spawn(child).block()
+        sys.exit(3)
+        """,
+    )
+    with cluster.feed() as feed:
+        done = cluster.run(path)
+        feed.until(lambda: any(event["event"] == "program.ended" for event in feed.events))
+    told = {
+        event["pid"]: event["status"] for event in feed.events if event["event"] == "process.exited"
+    }
+    assert told == {node.pid: node.status for node in done.tree.all()}
+    assert sorted(map(str, (node.end for node in done.tree.all()))) == ["3", "SIGKILL"]
+    assert not any("text" in event for event in feed.events)
+
+
 # -- death ----------------------------------------------------------------------------------------
 
 

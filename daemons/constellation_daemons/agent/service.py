@@ -38,6 +38,7 @@ from constellation.control.messages import (
     Gone,
     Made,
     Started,
+    Status,
     Told,
     Unmade,
 )
@@ -285,16 +286,16 @@ class Agent:
                 self._tell_node(Running(number, os_pid, self._keys[number]))
                 self._enforcement.started(number, os_pid)
                 self._processors.started(number, os_pid)
-            case Told(number, Died(status, _, cause)):
-                text = str(ExitStatus.from_wait(status))
-                self._tell_node(Dead(number, text if cause is None else f"{text}: {cause}"))
+            case Told(number, Died(status, max_rss, cause)):
+                ended = ExitStatus.from_wait(status, max_rss, cause)
+                self._tell_node(Dead(number, Status.of(ended)))
             case Gone(number, reason):
                 del self._keys[number]
                 self._enforcement.gone(number)
                 self._processors.gone(number)
-                self._tell_node(Dead(number, reason))
+                self._tell_node(Dead(number, Status(lost=reason)))
             case Unmade(number, text):
-                self._tell_node(Dead(number, text))
+                self._tell_node(Dead(number, Status(lost=text)))
             case _:
                 pass
 

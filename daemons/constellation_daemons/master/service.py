@@ -27,6 +27,7 @@ from constellation_daemons.master import events, instructions
 from constellation_daemons.master.feed import Feed
 from constellation_daemons.master.instructions import Why
 from constellation_daemons.master.jobs import SchedulerError
+from constellation_daemons.master.orphans import Orphans
 from constellation_daemons.master.scheduler import Scheduler
 from constellation_daemons.master.values import Amount, RequestId
 from constellation_daemons.master.watch import ANSWER, FIRST, Watch
@@ -44,6 +45,7 @@ _BY_USER = "killed by a user of the cluster"
 _MOST_NAMED = 5  # of what a name may mean
 _RENEW = 2.0
 _REDIAL = 1.0
+_ORPHANS = 1.0  # seconds between looks at programs whose bridge is gone
 _REMEMBERED = 10_000  # programs that have ended
 _KINDS = {
     Why.NEVER: "NoCapacity",
@@ -113,6 +115,8 @@ class Master:
         self._scheduler = Scheduler(monotonic(), self._nodes)
         self._watch = Watch(self._scheduler, random.getrandbits(48))
         self._watching = False
+        self._orphans = Orphans(2 * timeout)
+        self._looking = False  # at these
         self._open = False
         self._timer: Timer | None = None
         loop.after(wait, self._open_up)
@@ -149,6 +153,7 @@ class Master:
                 if owner is session:
                     del self._programs[program]
                     self._names.pop(program, None)
+                    self._orphan(program)
                     self._forget_waiting(program)
                     self._handle(events.AskerGone(program))
 
@@ -245,7 +250,10 @@ class Master:
         capacity = Amount(offer.mem, offer.cpu)
         self._handle(events.NodeJoined(node.name, offer.incarnation, capacity, tuple(reports)))
         for held in offer.held:
-            self._bridge_of.setdefault(held.program.hex(), held.bridge)
+            program = held.program.hex()
+            self._bridge_of.setdefault(program, held.bridge)
+            if program not in self._programs:
+                self._orphan(program)
         for bridge in set(self._bridges.values()):
             self._end_others(bridge)
         joined = [each for each in self._nodes.values() if each.incarnation is not None]
@@ -332,6 +340,7 @@ class Master:
     def _runs(self, program: str, session: Session) -> None:
         """A bridge has this program."""
         self._programs[program] = session
+        self._orphans.remove(program)
         self._bridge_of[program] = self._bridges[session]
 
     def _end_others(self, bridge: str) -> None:
@@ -340,8 +349,24 @@ class Master:
             if owner == bridge and program not in self._programs:
                 self._program_ended(program)
 
+    def _orphan(self, program: str) -> None:
+        """The bridge of a program is not there."""
+        self._orphans.add(program, monotonic())
+        if not self._looking:
+            self._looking = True
+            self._loop.after(_ORPHANS, self._look_at_orphans)
+
+    def _look_at_orphans(self) -> None:
+        running = {each.program for each in self._scheduler.processes()}
+        for program in self._orphans.over(running, monotonic()):
+            self._program_ended(program)
+        self._looking = bool(self._orphans)
+        if self._looking:
+            self._loop.after(_ORPHANS, self._look_at_orphans)
+
     def _program_ended(self, program: str, *, unheard: bool = False) -> None:
         self._programs.pop(program, None)
+        self._orphans.remove(program)
         self._names.pop(program, None)
         self._bridge_of.pop(program, None)
         unheard = unheard and program not in self._ended
