@@ -27,6 +27,9 @@ __all__ = ["MasterError", "ask", "ask_one_of"]
 
 _ATTEMPTS = 3
 _PATIENCE = 2.0
+_STARTS: Final = 2.0
+_AGAIN: Final = 0.1
+"""Seconds that a service has to listen, and after which it is looked whether it does."""
 _HANDSHAKE: Final = 1.0
 """Seconds of a handshake after which it is asked what there is."""
 
@@ -57,7 +60,15 @@ class MasterError(ConstellationError):
 
 
 class _WrongPlace(MasterError):
-    """Who is expected is not at this address."""
+    """Who is expected is not at this address.
+
+    Attributes:
+        nobody: Nobody is.
+    """
+
+    def __init__(self, text: str, nobody: bool = False) -> None:
+        super().__init__(text)
+        self.nobody = nobody
 
 
 def ask(
@@ -111,17 +122,23 @@ def ask_one_of(
 ) -> tuple[str, cluster.Reply]:
     """Ask the service that is at one of these. Gives where it is, and its answer.
 
+    Where nobody listens yet it is tried again for a moment: it may have been started just now.
+
     Raises:
         MasterError: As `ask`; of the first of them, where it is at none.
     """
-    wrong: MasterError | None = None
-    for endpoint in endpoints:
-        try:
-            return endpoint, ask(endpoint, security, request, role=role)
-        except _WrongPlace as error:
-            wrong = wrong or error
-    assert wrong is not None, "there is at least one"
-    raise wrong
+    end = time.monotonic() + _STARTS
+    while True:
+        wrong: list[_WrongPlace] = []
+        for endpoint in endpoints:
+            try:
+                return endpoint, ask(endpoint, security, request, role=role)
+            except _WrongPlace as error:
+                wrong.append(error)
+        if time.monotonic() >= end or not all(error.nobody for error in wrong):
+            raise wrong[0]
+        # Nothing tells when somebody has begun to listen.
+        time.sleep(_AGAIN)
 
 
 class _Attempt:
@@ -183,9 +200,9 @@ class _Attempt:
             self._diagnose()
 
     def _diagnose(self) -> None:
-        told = what_is_there(self._endpoint, self._role, secured=self._secured)
-        if told is not None:
-            raise _WrongPlace(told)
+        found = what_is_there(self._endpoint, self._role, secured=self._secured)
+        if found is not None:
+            raise _WrongPlace(found.text, found.nobody)
 
     def close(self) -> None:
         self._socket.disable_monitor()
