@@ -566,10 +566,7 @@ class Deployment:
         self._ending = True
         self._last: FromBridge = last
         self._delivery.close()
-        if self._start is not None:
-            self._start.cancel()
-            self._start = None
-        self._remove_tree()
+        self._abandon_tree()
         for session in self._agents:
             session.send(agent_messages.encode(agent_messages.End()))
         self._timers.append(self._service.loop.after(_END_LIMIT, self._finish))
@@ -583,10 +580,7 @@ class Deployment:
         self._ending = True
         self._last = Failed("the bridge has failed: its log says how")
         self._delivery.close()
-        if self._start is not None:
-            self._start.cancel()
-            self._start = None
-        self._remove_tree()
+        self._abandon_tree()
         self._finish()
 
     @_contained
@@ -602,6 +596,15 @@ class Deployment:
         self._say(self._last)
         self._client.close()
         self._service.placing.finish(self.program)
+
+    def _abandon_tree(self) -> None:
+        """Remove the tree, when nothing runs in it any more."""
+        start, self._start = self._start, None
+        if start is None:
+            self._remove_tree()
+        else:
+            self._removing = True
+            start.cancel(self._remove_tree)
 
     def _remove_tree(self) -> None:
         tree, self._tree = self._tree, None
