@@ -85,6 +85,19 @@ class Address:
             shown = text if len(text) <= _LONGEST_TEXT else text[:40] + "..."
             raise ValueError(f"{shown!r} is no address: {error}; {_EXAMPLE}") from None
 
+    @classmethod
+    def parse_remote(cls, text: str) -> Address:
+        """Read an address that is to be connected to.
+
+        Raises:
+            ValueError: It is none, or one can only listen there: at all addresses of a machine, or
+                at any free port.
+        """
+        address = cls.parse(text)
+        if not address.is_remote:
+            raise ValueError(f"{address} is where one can listen, and not connect to; {_EXAMPLE}")
+        return address
+
     @property
     def endpoint(self) -> str:
         """The address as ZeroMQ writes it: ``tcp://[fd00::1]:9999``."""
@@ -120,6 +133,18 @@ class Address:
         """
         number = _number(self.host)
         return number is not None and _unmapped(number).is_unspecified
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether others can connect to it: it says which machine it is, and which port."""
+        return not self.vague
+
+    @property
+    def vague(self) -> str:
+        """What keeps others from connecting to it, in words; empty if nothing does."""
+        if self.is_wildcard:
+            return "all addresses of this machine"
+        return "" if self.port else "any free port of this machine"
 
     def resolve(self) -> list[Address]:
         """The numeric addresses that the host name stands for, without repeats.

@@ -1,6 +1,7 @@
 """Recursion over processes: each spawns two more, and adds what they send.
 
-Run it with `python examples/fibonacci.py [N]`; fibonacci(10), the default, is 177 processes.
+Run it with `python examples/fibonacci.py [N]`; fibonacci(5), the default, is 15 processes, and
+fibonacci(10) is 177.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def child(parent: Pid, n: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compute a Fibonacci number with processes.")
-    parser.add_argument("n", type=int, nargs="?", default=10, help="which number (default: 10)")
+    parser.add_argument("n", type=int, nargs="?", default=5, help="which number (default: 5)")
     arguments = parser.parse_args()
     if arguments.n < 0:
         parser.error("N is at least 0")

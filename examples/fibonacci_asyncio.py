@@ -31,7 +31,7 @@ async def child(parent: Pid, n: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compute a Fibonacci number with processes.")
-    parser.add_argument("n", type=int, nargs="?", default=8, help="which number (default: 8)")
+    parser.add_argument("n", type=int, nargs="?", default=5, help="which number (default: 5)")
     arguments = parser.parse_args()
     if arguments.n < 0:
         parser.error("N is at least 0")

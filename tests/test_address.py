@@ -151,6 +151,29 @@ def test_what_can_be_reached_from_where(host: str, loopback: bool, wildcard: boo
     assert address.is_ipv6 == (":" in host)
 
 
+@pytest.mark.parametrize(
+    ("text", "vague"),
+    [
+        ("0.0.0.0:80", "all addresses of this machine"),
+        ("[::]:0", "all addresses of this machine"),
+        ("[::ffff:0.0.0.0]:80", "all addresses of this machine"),
+        ("10.0.0.1:0", "any free port of this machine"),
+        ("node7:0", "any free port of this machine"),
+        ("10.0.0.1:80", ""),
+        ("node7:80", ""),
+    ],
+)
+def test_whether_one_can_connect_to_it(text: str, vague: str) -> None:
+    address = Address.parse(text)
+    assert address.vague == vague
+    assert address.is_remote == (not vague)
+    if vague:
+        with pytest.raises(ValueError, match="is where one can listen, and not connect to; one"):
+            Address.parse_remote(text)
+    else:
+        assert Address.parse_remote(text) == address
+
+
 def test_a_name_stands_for_addresses() -> None:
     found = Address("localhost", 9999).resolve()
     assert found

@@ -20,6 +20,7 @@ VALUE_MODULES = [
     "exit_status",
     "machine",
     "pid",
+    "plain",
     "resources",
     "settings",
     "units",

@@ -25,6 +25,7 @@ from constellation.bridge.printer import same_file
 from constellation.bridge.utf8 import unfinished
 from constellation.exit_status import ExitStatus
 from constellation.pid import Pid
+from constellation.plain import plain
 
 HOLD = 0.01
 """Seconds that a part of a line waits for the rest of it."""
@@ -233,7 +234,7 @@ class _Page:
         return [*told, (2, self._coloured(f"{pid}:", pid, bold=True) + b"\n")]
 
     def _coloured(self, text: str, pid: Pid, *, bold: bool = False) -> bytes:
-        data = " ".join(text.splitlines()).encode(errors="backslashreplace")
+        data = plain(" ".join(text.splitlines())).encode()
         if not self._colour or not data:
             return data
         colour = _COLOURS[pid.key[0] % len(_COLOURS)]

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from constellation.channel.payload import Encoder
 from constellation.errors import ChannelError, ProcessExited
+from constellation.transport.descriptors import explained
 from constellation.transport.lock import Entry, refuse, stay_at_exit
 from constellation.transport.memory import Lent
 
@@ -135,7 +136,7 @@ class Outlet:
         """Send a value, or give it back as what is to be admitted.
 
         Raises:
-            ChannelError: The handle was closed.
+            ChannelError: The handle was closed, or the peer cannot be connected to.
             SerializationError: It cannot be encoded.
             RuntimeError: The calling thread was interrupted where it must not be added.
         """
@@ -171,7 +172,7 @@ class Outlet:
         """Send what `put` gave back, if it is its turn and there is room.
 
         Raises:
-            ChannelError: The handle was closed.
+            ChannelError: The handle was closed, or the peer cannot be connected to.
             ProcessExited: The peer is gone.
         """
         return self._alone(partial(self._admit, waiting))
@@ -361,6 +362,20 @@ class Outlet:
             raise ChannelError(f"send() on a closed Sender to pid {self._peer.pid}")
         if self._peer.exit_known:
             raise ProcessExited(self._peer.pid, self._peer.status)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """See that the peer can be connected to.
+
+        Raises:
+            ChannelError: This process may not have so many open files.
+        """
+        try:
+            self._transport.prepare(self._peer)
+        except OSError as error:
+            raise ChannelError(
+                f"process {self._peer.pid} cannot be connected to: {explained(error)}"
+            ) from None
 
     def _refresh(self) -> None:
         self._limit = self.outbound.granted - self.outbound.pushed
@@ -461,7 +476,8 @@ class Outlet:
         """A value was added, and the batch weighs so much now: does it fit, and is it to leave?"""
         if batched > self._limit:
             return self._overflow()
-        first = not self._batched
+        before = self._batched
+        first = not before
         self._batched = batched
         now = monotonic()
         leaves = batched >= _BATCH or now - self._flushed_at > self._interval
@@ -473,6 +489,8 @@ class Outlet:
                 transport.defer(partial(self._attempted, self._send_batch))
             else:
                 with lock.raw:
+                    if self._peer.route is None:
+                        self._prepare_or_cut(before)
                     if not leaves:
                         transport.flush_later(self, self._peer)
                     else:
@@ -488,11 +506,21 @@ class Outlet:
         self._calm = min(ahead, self._limit, _BATCH - 1)
         return None
 
+    def _prepare_or_cut(self, before: int) -> None:
+        """As `_prepare`. If that raises, the value added last is taken back: so much was before."""
+        try:
+            self._prepare()
+        except ChannelError:
+            self._encoder.cut()
+            self._batched = before
+            raise
+
     def _overflow(self) -> Packed | None:
         """The value added last finds no room, as far as is known here."""
         parts, size = self._encoder.cut()
         weight = size + VALUE_WEIGHT
         with self._transport.lock:
+            self._prepare()
             self._push()
             if self.outbound.fits(weight):
                 self._mark_sent(parts)

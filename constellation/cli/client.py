@@ -56,6 +56,7 @@ from constellation.control.deployment import (
     Welcome,
 )
 from constellation.pid import Pid
+from constellation.plain import plain_lines
 from constellation.process import signals
 from constellation.process.signals import Wakeup
 from constellation.program.errors import TransferError
@@ -303,7 +304,7 @@ class Client:
         if self._json:
             self._print([(1, error_event(text, **more))])
         else:
-            self._print([(2, f"constellation: {text}\n".encode(errors="replace"))])
+            self._print([(2, f"constellation: {plain_lines(text)}\n".encode())])
 
     def _print(self, pieces: Iterable[tuple[int, bytes]]) -> None:
         for fd, data in pieces:

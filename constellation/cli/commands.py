@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from constellation.errors import ConstellationError, SettingsError
+from constellation.plain import plain_lines
 
 __all__ = ["ENTRY_POINTS", "Command", "Commands"]
 
@@ -100,7 +101,7 @@ def _reporting(run: Callable[[], _Result]) -> _Result:
     except ConstellationError as error:
         misused = isinstance(error, SettingsError) or getattr(error, "exit_code", 1) == 2
         kind = _Misuse if misused else _Failure
-        raise kind(str(error) or type(error).__name__) from error
+        raise kind(plain_lines(str(error)) or type(error).__name__) from error
     except KeyboardInterrupt:
         raise click.exceptions.Exit(_INTERRUPTED) from None
 

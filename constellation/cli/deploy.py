@@ -151,12 +151,9 @@ def deploy(
 
 def _address(text: str) -> Address:
     try:
-        address = Address.parse(text)
+        return Address.parse_remote(text)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if address.is_wildcard or not address.port:
-        raise click.UsageError(f"{address} is where one can listen, and not connect to")
-    return address
 
 
 def _pack(

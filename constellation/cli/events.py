@@ -18,6 +18,8 @@ from constellation.cli.options import (
     verbose_option,
     version_option,
 )
+from constellation.exit_status import ExitStatus
+from constellation.plain import plain
 from constellation.settings import Format
 
 __all__ = ["events"]
@@ -53,6 +55,14 @@ def line(event: dict[str, Any]) -> str:
         if name in event:
             value = str(event[name])
             words.append(value if name == "node" else f"{name} {value[:7]}")
+    if "status" in event:
+        words.append(_ended(event["status"]))
     if event.get("text"):
         words.append(str(event["text"]))
-    return " ".join(words)
+    return plain(" ".join(words))
+
+
+def _ended(form: dict[str, Any]) -> str:
+    """How a process ended, from the form in JSON."""
+    status = ExitStatus(code=form.get("code"), signal=form.get("signal"), lost=form.get("lost"))
+    return f"{status} ({form['cause']})" if "cause" in form else str(status)

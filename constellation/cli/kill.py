@@ -16,6 +16,7 @@ from constellation.cli.options import (
     version_option,
 )
 from constellation.control.cluster import SHORTEST_NAME, TOO_SHORT, AskKill, Done
+from constellation.plain import plain
 from constellation.settings import Format
 
 __all__ = ["kill"]
@@ -46,4 +47,4 @@ def kill(
     if format is Format.JSON:
         click.echo(msgspec.json.encode({"done": done.text}).decode())
     else:
-        click.echo(done.text)
+        click.echo(plain(done.text))

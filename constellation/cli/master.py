@@ -17,7 +17,7 @@ __all__ = ["address_argument", "query", "security"]
 
 def _address(context: click.Context, parameter: click.Parameter, text: str) -> Address:
     try:
-        return Address.parse(text)
+        return Address.parse_remote(text)
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from error
 

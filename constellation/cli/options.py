@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from constellation.plain import log_to
 from constellation.security.keypair import Keypair
 from constellation.security.policy import cluster_key
 from constellation.settings import Format
@@ -97,7 +98,7 @@ def verbose_option(*, times: bool = False) -> _Decorator[Any]:
         if times:
             layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         level = _LEVELS[min(count, len(_LEVELS) - 1)]
-        logging.basicConfig(stream=sys.stderr, level=level, format=layout)
+        log_to(sys.stderr, layout, level)
 
     return click.option(
         "-v",

@@ -20,6 +20,7 @@ from constellation.cli.options import (
     version_option,
 )
 from constellation.control.cluster import AskStatus, NodeState, Status
+from constellation.plain import plain
 from constellation.settings import Format
 from constellation.units import Mem
 
@@ -98,17 +99,22 @@ def _lines(table: Table) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
+def _add_row(table: Table, *cells: str) -> None:
+    table.add_row(*map(plain, cells))
+
+
 def _nodes(found: Status) -> Table:
     table = Table("node", "state", "memory", "cores", "processes", "heard of", box=None)
     for node in found.nodes:
-        table.add_row(*_node_row(node))
+        _add_row(table, *_node_row(node))
     return table
 
 
 def _programs(found: Status) -> Table:
-    table = Table("program", Column("bridge", no_wrap=True), "waiting", box=None)
+    table = Table("program", "name", Column("bridge", no_wrap=True), "waiting", box=None)
     for each in found.programs:
-        table.add_row(each.program[:7], each.bridge.removeprefix("tcp://"), str(each.waiting))
+        bridge = each.bridge.removeprefix("tcp://")
+        _add_row(table, each.program[:7], each.name, bridge, str(each.waiting))
     return table
 
 
@@ -116,7 +122,7 @@ def _running(found: Status) -> Table:
     table = Table("process", "program", "node", "memory", "cores", box=None)
     for process in found.running:
         names = process.pid[:7], process.program[:7], process.node
-        table.add_row(*names, str(Mem(process.mem)), f"{process.cpu / _BILLION:g}")
+        _add_row(table, *names, str(Mem(process.mem)), f"{process.cpu / _BILLION:g}")
     return table
 
 
@@ -124,7 +130,7 @@ def _waiting(found: Status) -> Table:
     table = Table("waiting", "memory", "cores", "for", "because it", box=None)
     for size in found.waiting:
         need = str(Mem(size.mem)), f"{size.cpu / _BILLION:g}"
-        table.add_row(str(size.count), *need, f"{size.seconds:.0f} s", size.reason)
+        _add_row(table, str(size.count), *need, f"{size.seconds:.0f} s", size.reason)
     return table
 
 

@@ -88,11 +88,13 @@ class ProgramState(Message, frozen=True):
         program: Its name.
         bridge: Where its bridge is reached.
         waiting: How many of its processes wait for room.
+        name: What is run, for people: the script, or ``-m`` and the module.
     """
 
     program: str
     bridge: str
     waiting: int
+    name: str
 
 
 class WaitingState(Message, frozen=True):

@@ -64,8 +64,8 @@ from constellation.control.messages import (
 )
 from constellation.control.stream import ControlError, MessageStream
 from constellation.pid import Pid
-from constellation.process import system
 from constellation.process.launcher import Launched, Launcher
+from constellation.transport.descriptors import explained
 
 _STOPPING = (signal.SIGSTOP, signal.SIGCONT)
 _LOST_MONITOR = "monitor killed"
@@ -144,7 +144,7 @@ class Host:
                 stdin, self._stdin = (self._stdin, None) if initial else (None, self._stdin)
                 local = self._add(self._launcher.launch(initial=initial, stdin=stdin))
         except OSError as error:
-            self._hear(Unmade(number, f"no process can be made: {system.explained(error)}"))
+            self._hear(Unmade(number, f"no process can be made: {explained(error)}"))
             return
         local.number = number
         self._by_number[number] = local

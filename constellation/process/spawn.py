@@ -27,6 +27,7 @@ from constellation.errors import NoCapacity, SpawnError
 from constellation.operation import Examination, Operation, Waiter, Waits
 from constellation.process import environment
 from constellation.resources import RESOURCES_DEFAULT, Resources
+from constellation.transport.descriptors import explained
 
 if TYPE_CHECKING:
     from constellation.pid import Pid
@@ -185,6 +186,10 @@ class _Spawn(Operation["Pid"]):
         self._parts = [environment.difference(image), *call]
         transport = self._context.transport
         with transport.lock:
+            try:
+                transport.prepare()  # since the process gets its closure over a connection
+            except OSError as error:
+                raise SpawnError(f"no process can be made: {explained(error)}") from None
             self._request = next(_requests)
             transport.spawns[self._request] = self
             needs = self._resources

@@ -7,7 +7,6 @@ a child subreaper: the calls do nothing there, and cleaning up is best effort.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import resource
 import signal
@@ -217,14 +216,6 @@ def raise_descriptor_limit() -> int:
         wanted = max(soft, 10240)
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return wanted
-
-
-def explained(error: OSError) -> str:
-    """What an error of the system says; of the limit of descriptors also how to raise it."""
-    if error.errno != errno.EMFILE:
-        return str(error.strerror)
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return f"{error.strerror}: the limit is {limit}, `ulimit -n` raises it"
 
 
 def max_rss_bytes(usage: resource.struct_rusage) -> int:

@@ -58,7 +58,10 @@ class Tree:
         while True:
             self.path = os.path.join(os.path.abspath(parent), f"tree-{secrets.token_hex(8)}")
             os.mkdir(self.path, 0o700)
-            self._descriptor = os.open(self.path, _DIRECTORY)
+            try:
+                self._descriptor = os.open(self.path, _DIRECTORY)
+            except FileNotFoundError:
+                continue  # swept as that of a dead process, as below
             # On a file system without locks `sweep` can lock nothing either, and removes nothing.
             with contextlib.suppress(OSError):
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX)

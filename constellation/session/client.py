@@ -19,6 +19,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from constellation.control import cluster
 from constellation.errors import ConstellationError
+from constellation.plain import plain
 from constellation.session.diagnosis import what_is_there
 from constellation.transport.network import Security
 
@@ -26,6 +27,9 @@ __all__ = ["MasterError", "ask", "ask_one_of"]
 
 _ATTEMPTS = 3
 _PATIENCE = 2.0
+_STARTS: Final = 2.0
+_AGAIN: Final = 0.1
+"""Seconds that a service has to listen, and after which it is looked whether it does."""
 _HANDSHAKE: Final = 1.0
 """Seconds of a handshake after which it is asked what there is."""
 
@@ -56,7 +60,15 @@ class MasterError(ConstellationError):
 
 
 class _WrongPlace(MasterError):
-    """Who is expected is not at this address."""
+    """Who is expected is not at this address.
+
+    Attributes:
+        nobody: Nobody is.
+    """
+
+    def __init__(self, text: str, nobody: bool = False) -> None:
+        super().__init__(text)
+        self.nobody = nobody
 
 
 def ask(
@@ -110,17 +122,23 @@ def ask_one_of(
 ) -> tuple[str, cluster.Reply]:
     """Ask the service that is at one of these. Gives where it is, and its answer.
 
+    Where nobody listens yet it is tried again for a moment: it may have been started just now.
+
     Raises:
         MasterError: As `ask`; of the first of them, where it is at none.
     """
-    wrong: MasterError | None = None
-    for endpoint in endpoints:
-        try:
-            return endpoint, ask(endpoint, security, request, role=role)
-        except _WrongPlace as error:
-            wrong = wrong or error
-    assert wrong is not None, "there is at least one"
-    raise wrong
+    end = time.monotonic() + _STARTS
+    while True:
+        wrong: list[_WrongPlace] = []
+        for endpoint in endpoints:
+            try:
+                return endpoint, ask(endpoint, security, request, role=role)
+            except _WrongPlace as error:
+                wrong.append(error)
+        if time.monotonic() >= end or not all(error.nobody for error in wrong):
+            raise wrong[0]
+        # Nothing tells when somebody has begun to listen.
+        time.sleep(_AGAIN)
 
 
 class _Attempt:
@@ -182,9 +200,9 @@ class _Attempt:
             self._diagnose()
 
     def _diagnose(self) -> None:
-        told = what_is_there(self._endpoint, self._role, secured=self._secured)
-        if told is not None:
-            raise _WrongPlace(told)
+        found = what_is_there(self._endpoint, self._role, secured=self._secured)
+        if found is not None:
+            raise _WrongPlace(found.text, found.nobody)
 
     def close(self) -> None:
         self._socket.disable_monitor()
@@ -201,7 +219,7 @@ def _checked(answer: bytes, request: cluster.Request, place: str) -> cluster.Rep
             f"install the same version of constellation there and here"
         ) from error
     if isinstance(reply, cluster.Wrong):
-        raise MasterError(reply.text)
+        raise MasterError(plain(reply.text))
     if isinstance(reply, cluster.Who) and not isinstance(request, cluster.AskWho):
         raise MasterError(_elsewhere(reply, place))
     return reply

@@ -9,11 +9,12 @@ import contextlib
 import os
 import socket
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from constellation.address import Address
 
-__all__ = ["what_is_there"]
+__all__ = ["Finding", "what_is_there"]
 
 _CONNECT: Final = 2.0
 _SPEAK: Final = 0.5
@@ -31,7 +32,20 @@ _KNOWN: Final = {
 }
 
 
-def what_is_there(endpoint: str, role: str, *, secured: bool) -> str | None:
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong at an address.
+
+    Attributes:
+        text: A sentence for the user.
+        nobody: Whether nobody listens there.
+    """
+
+    text: str
+    nobody: bool = False
+
+
+def what_is_there(endpoint: str, role: str, *, secured: bool) -> Finding | None:
     """Say who is at an address, and what would be right. Takes a few seconds at most.
 
     Args:
@@ -40,14 +54,23 @@ def what_is_there(endpoint: str, role: str, *, secured: bool) -> str | None:
         secured: Whether a key is used here.
 
     Returns:
-        A sentence for the user; None where it may well be who was expected.
+        What is wrong; None where it may well be who was expected.
     """
     place = endpoint.removeprefix("tcp://")
+    try:
+        text = _who_answers(place, role, secured=secured)
+    except ConnectionRefusedError:
+        text = f"nobody listens at {place}: start the {role} there, or see to the address"
+        return Finding(text, nobody=True)
+    return None if text is None else Finding(text)
+
+
+def _who_answers(place: str, role: str, *, secured: bool) -> str | None:
     address = Address.parse(place)
     try:
         said = _hear(address, _GREETING)
     except ConnectionRefusedError:
-        return f"nobody listens at {place}: start the {role} there, or see to the address"
+        raise
     except OSError as error:
         reason = "no answer" if error.errno is None else os.strerror(error.errno)
         return f"{place} cannot be reached: {reason}"

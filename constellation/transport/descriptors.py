@@ -1,13 +1,45 @@
-"""Waiting on descriptors: epoll on Linux, kqueue on macOS, and wake-ups from other threads."""
+"""Waiting on descriptors: epoll on Linux, kqueue on macOS, and wake-ups from other threads.
+
+Besides: whether the process may have more of them.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import select
 import sys
 
-__all__ = ["Poller", "Wakeup"]
+__all__ = ["Poller", "Wakeup", "explained", "require"]
+
+
+def require(count: int, fd: int) -> None:
+    """See that the process may have so many more descriptors than it has now.
+
+    Args:
+        count: How many.
+        fd: Any that is open.
+
+    Raises:
+        OSError: It may not.
+    """
+    if count:
+        taken = os.dup(fd)
+        try:
+            require(count - 1, taken)
+        finally:
+            os.close(taken)
+
+
+def explained(error: OSError) -> str:
+    """What an error of the system says; of the limit of descriptors also how to raise it."""
+    if error.errno != errno.EMFILE:
+        return str(error.strerror)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return f"{error.strerror}: the limit is {limit}, `ulimit -n` raises it"
+
 
 if sys.platform == "linux":
 

@@ -38,7 +38,9 @@ class _Delivery(Operation[None]):
 
     def _attempt(self) -> bool:
         with self._transport.lock:
-            return all(peer.settled for peer in self._transport.peers.values())
+            # Who cannot be connected to stays so: nobody is left to give descriptors back.
+            peers = self._transport.peers.values()
+            return all(peer.settled or peer.cut_off is not None for peer in peers)
 
     def _enlist(self, waiter: Waiter) -> bool:
         self._transport.on_settled = waiter.notify

@@ -85,9 +85,11 @@ class Peer:
         offer_at: From when on it may be asked whether it does.
         ledger: What it lends to this process.
         dialled_at: Since when it has not been heard of, while it is to be asked why.
+        cut_off: Why no route to it can be opened, while there should be one and is none.
     """
 
     __slots__ = (
+        "cut_off",
         "dialled_at",
         "down",
         "due",
@@ -129,6 +131,7 @@ class Peer:
         self.offer_at = 0.0
         self.ledger: Ledger | None = None
         self.dialled_at: float | None = None
+        self.cut_off: str | None = None
 
     @property
     def held(self) -> bool:
@@ -163,9 +166,14 @@ class Peer:
         count = sum(number for name, number in lost.items() if not name.startswith("\0"))
         if not count:
             return ""
-        why = "has exited" if self.exit_known else "did not acknowledge in time"
+        if self.exit_known:
+            why = "it has exited"
+        elif self.cut_off is not None:
+            why = f"it cannot be connected to: {self.cut_off}"
+        else:
+            why = "it did not acknowledge in time"
         values = "1 value" if count == 1 else f"{count} values"
-        return f"{values} sent to process {self.pid} may not have been received: it {why}"
+        return f"{values} sent to process {self.pid} may not have been received: {why}"
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "exited" if self.exit_known else "alive"

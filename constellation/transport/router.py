@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 from zmq.backend import zmq_poll
 
+from constellation.transport.descriptors import require
 from constellation.wire.codec import PLAIN
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ _COPY_BELOW = 4096
 
 _ALONE = PLAIN.to_bytes(2, "big")
 """How a header begins behind which there is no other part."""
+
+
+_FOR_MONITOR = 4
+"""Descriptors that the monitor takes, at most: two sockets, each with one or two."""
 
 
 class Unroutable(Exception):
@@ -195,6 +200,23 @@ class Router:
         self.monitor_fd = int(self._monitor.getsockopt(zmq.FD))
         # Asked once: its descriptor shows only what comes after it was seen to be empty.
         self._monitor.getsockopt(zmq.EVENTS)
+
+    def prepare(self) -> None:
+        """See that a route can be opened, as far as that takes descriptors.
+
+        libzmq tells nobody if it has none for a connection: it tries again without end.
+
+        Raises:
+            OSError: This process may not have so many.
+        """
+        if self._monitor is not None:
+            require(1, self.fd)
+            return
+        require(_FOR_MONITOR + 1, self.fd)
+        try:
+            self._watch(_DISCONNECTED)
+        except zmq.ZMQError as error:  # another thread has taken them
+            raise OSError(error.errno, error.strerror) from None
 
     def dial(self, key: bytes, endpoint: str) -> bytes:
         """Open a route to a peer. Returns at once; what is sent leaves when it is connected."""

@@ -42,6 +42,7 @@ from constellation.control.messages import (
 )
 from constellation.pid import Pid
 from constellation.transport import memory
+from constellation.transport.descriptors import explained
 from constellation.transport.peer import Inlet, Outlet, Peer
 from constellation.transport.reactor import Reactor
 from constellation.transport.router import Router, Unroutable, key_of_route
@@ -75,6 +76,9 @@ once. The bridge knows of the others, but sends go on until it has answered."""
 
 _UNHEARD = 3.0
 """Seconds after which it is asked whether a peer on another machine can be connected to at all."""
+
+_PREPARE_AGAIN = 0.1
+"""Seconds after which it is tried again to open a route for which there were no descriptors."""
 
 _ENDING_CHECK = 0.003
 _ENDING_QUIET = 0.1
@@ -189,6 +193,19 @@ class Transport:
     def near(self, peer: Peer) -> bool:
         """Whether a peer is on this machine, as far as can be seen."""
         return self._router.near(peer.pid.key, peer.pid.endpoint)
+
+    def prepare(self, peer: Peer | None = None) -> None:
+        """See that a route to a peer can be opened, if it has none; without one, to any.
+
+        Raises:
+            OSError: This process may not have so many descriptors.
+        """
+        if peer is not None and (peer.route is not None or peer.exit_known or peer.routes):
+            return
+        monitored = self._router.monitor_fd
+        self._router.prepare()
+        if monitored < 0:
+            self.reactor.watch(self._router.monitor_fd)
 
     def later(self, peer: Peer) -> None:
         """Send what the peer's link has to send with what is sent next."""
@@ -398,6 +415,7 @@ class Transport:
         peer.down.discard(route)
         if peer.route is None:
             peer.route = route
+            peer.cut_off = None
             peer.link.route_up(now)
 
     def _handle(self, peer: Peer) -> None:
@@ -475,7 +493,11 @@ class Transport:
             if route is None:
                 if not link.pending:
                     break
-                route = self._choose_route(peer, now)
+                try:
+                    route = self._choose_route(peer, now)
+                except OSError as error:
+                    self._cut_off(peer, error, now)
+                    break
             frame = link.next_frame(now)
             if frame is None:
                 break
@@ -490,18 +512,25 @@ class Transport:
             self._set_timer(peer, deadline)
         return sent
 
+    def _cut_off(self, peer: Peer, error: OSError, now: float) -> None:
+        """There are no descriptors for a route. What the link has to send waits for them."""
+        if peer.cut_off is None:
+            peer.cut_off = explained(error)
+            logger.warning("process %s cannot be connected to: %s", peer.pid, peer.cut_off)
+            self._settled()
+        self._set_timer(peer, now + _PREPARE_AGAIN)
+
     def _choose_route(self, peer: Peer, now: float) -> bytes:
         route = next(iter(peer.routes - peer.down), None)
         if route is None:
-            monitored = self._router.monitor_fd
+            self.prepare()
             route = self._router.dial(peer.pid.key, peer.pid.endpoint)
-            if monitored < 0:
-                self.reactor.watch(self._router.monitor_fd)
             peer.routes.add(route)
             if not peer.last_arrival and peer.dialled_at is None and self._far(peer):
                 peer.dialled_at = now
                 self._set_timer(peer, now + _UNHEARD)
         peer.route = route
+        peer.cut_off = None
         peer.link.route_up(now)
         return route
 

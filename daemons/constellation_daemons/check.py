@@ -10,6 +10,7 @@ import click
 
 from constellation.address import Address, UnknownHost
 from constellation.control.cluster import AskNode, AskStatus, NodeAnswer, Request, Status
+from constellation.plain import plain
 from constellation.security.keypair import Keypair
 from constellation.session.client import MasterError, ask
 from constellation.transport.curve import Curve
@@ -46,14 +47,18 @@ def check_node(address: Address, master: Address, keypair: Keypair | None) -> in
     return 1 if any(problems) else 0
 
 
+def _say(text: str) -> None:
+    click.echo(plain(text))
+
+
 def _listening(address: Address) -> bool:
     try:
         for listener in listen_at(address):
             listener.socket.close()
     except (ListenError, UnknownHost) as error:
-        click.echo(f"here: {error}")
+        _say(f"here: {error}")
         return True
-    click.echo(f"here: the node can listen at {address}")
+    _say(f"here: the node can listen at {address}")
     return False
 
 
@@ -63,7 +68,7 @@ def _node(name: str, keypair: Keypair | None, *, absent: bool) -> bool:
         wrong = _versions(f"node {name}", found.version, found.python)
         return _closed(name, found.ports) or wrong
     if absent:
-        click.echo(f"node {name}: the master has not seen it either")
+        _say(f"node {name}: the master has not seen it either")
     return True
 
 
@@ -82,7 +87,7 @@ def _closed(name: str, ports: tuple[int, int]) -> bool:
             continue
         except OSError as error:
             reason = "no answer" if error.errno is None else os.strerror(error.errno)
-            click.echo(
+            _say(
                 f"node {name}: its processes cannot be connected to: {reason} at port {port}. "
                 f"A firewall is in between: open its {wanted} for the machines of the cluster"
                 + ("" if ports[0] else ", and choose them with port_range")
@@ -100,13 +105,13 @@ def _answer(
         endpoint = address.resolve()[0].endpoint
         found = ask(endpoint, security, request, attempts=1, patience=_PATIENCE, role=role)
     except MasterError as error:
-        click.echo(f"{what}: {error}")
+        _say(f"{what}: {error}")
         return None
     except UnknownHost as error:
-        click.echo(f"{what}: {error}")
+        _say(f"{what}: {error}")
         return None
     if isinstance(found, (Status, NodeAnswer)):
-        click.echo(f"{what}: can be talked to")
+        _say(f"{what}: can be talked to")
         return found
     return None
 
@@ -115,9 +120,9 @@ def _versions(what: str, version: str, python: str | None) -> bool:
     own = platform.python_version()
     wrong = False
     if version != VERSION:
-        click.echo(f"{what}: has constellation {version}, and this machine {VERSION}")
+        _say(f"{what}: has constellation {version}, and this machine {VERSION}")
         wrong = True
     if python is not None and python.split(".")[:2] != own.split(".")[:2]:
-        click.echo(f"{what}: has Python {python}, and this machine {own}")
+        _say(f"{what}: has Python {python}, and this machine {own}")
         wrong = True
     return wrong

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from constellation.address import Address
@@ -12,15 +14,17 @@ from constellation_daemons import config
 from constellation_daemons.check import check_node
 from constellation_daemons.master.values import Amount
 from constellation_daemons.node.capacity import machine_capacity
+from constellation_daemons.node.places import default_places
 from constellation_daemons.service import (
     MasterOptions,
     NodeOptions,
-    default_places,
     run_master,
     run_node,
 )
 
 __all__ = ["master", "node"]
+
+logger = logging.getLogger(__name__)
 
 
 def _address(
@@ -35,11 +39,10 @@ def _address(
 def _reached(
     context: click.Context, parameter: click.Parameter, text: str | None
 ) -> Address | None:
-    address = _address(context, parameter, text)
-    if address is not None and (address.is_wildcard or not address.port):
-        problem = f"{address} is where one can listen, and not connect to"
-        raise click.BadParameter(problem, context, parameter)
-    return address
+    try:
+        return None if text is None else Address.parse_remote(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
 
 
 def _amount(mem: str | None, cpu: str | None) -> Amount | None:
@@ -48,12 +51,15 @@ def _amount(mem: str | None, cpu: str | None) -> Amount | None:
         return None
     machine = machine_capacity()
     try:
-        return Amount(
+        amount = Amount(
             machine.mem if mem is None else int(Mem(mem)),
             machine.cpu if cpu is None else round(float(Cpu(cpu)) * 10**9),
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if not amount.mem or not amount.cpu:
+        raise click.UsageError("--mem and --cpu are above 0: on nothing no process can be placed.")
+    return amount
 
 
 @click.command(cls=Command)
@@ -79,10 +85,10 @@ def node(
 
     HOST:PORT is where the node listens for its master.
     """
-    if join is not None and advertise is None and address.is_wildcard:
+    if join is not None and advertise is None and not address.is_remote:
         raise click.UsageError(
-            f"Others cannot connect to {address}, which is all addresses of this machine: say "
-            f"where they reach it with --advertise HOST:PORT."
+            f"Others cannot connect to {address}, which is {address.vague}: say where they reach "
+            f"it with --advertise HOST:PORT."
         )
     others = [each for each in (join, advertise) if each is not None]
     loopback = all(each.is_loopback for each in (address, *others))
@@ -140,6 +146,8 @@ def master(
     master is that node too.
     """
     found = config.load(nodes, Address.resolve)
+    if all(each.bridge_bind is None for each in found.nodes):
+        logger.warning("%s: no node has a bridge_bind, so programs cannot be deployed", nodes)
     addresses = [address, *found.addresses, *([] if advertise is None else [advertise])]
     keypair = key_options.key(loopback_only=all(each.is_loopback for each in addresses))
     run_master(

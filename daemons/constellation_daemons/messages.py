@@ -37,7 +37,7 @@ from typing import TypeAlias
 import msgspec
 
 from constellation.awaited import Awaited
-from constellation.control.messages import Message
+from constellation.control.messages import Message, Status
 from constellation_daemons.node_config import Enforce
 
 # -- bridge -> master -----------------------------------------------------------------------------
@@ -78,6 +78,18 @@ class Ask(Message, frozen=True):
     cpu: int
     wait: bool
     answered: int
+
+
+class Named(Message, frozen=True):
+    """A program of mine, which asks for its first process, or has asked.
+
+    Attributes:
+        program: The program.
+        name: What is run, for people.
+    """
+
+    program: bytes
+    name: str
 
 
 class Drop(Message, frozen=True):
@@ -122,7 +134,7 @@ class Examined(Message, frozen=True):
     progress: int
 
 
-FromBridge: TypeAlias = BridgeHello | Ask | Drop | Finish | Believes | Examined
+FromBridge: TypeAlias = BridgeHello | Named | Ask | Drop | Finish | Believes | Examined
 
 
 # -- master -> bridge -----------------------------------------------------------------------------
@@ -397,12 +409,19 @@ class Failed(Message, frozen=True):
 
 
 class Exited(Message, frozen=True):
-    """The process has ended, or what was placed is not there."""
+    """The process has ended, or what was placed is not there.
+
+    Attributes:
+        program: Its program.
+        number: Its number in that.
+        attempt: By which placement.
+        status: How it has ended, as far as is known.
+    """
 
     program: bytes
     number: int
     attempt: int
-    status: str
+    status: Status = Status()
 
 
 class AgentEnded(Message, frozen=True):

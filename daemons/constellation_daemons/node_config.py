@@ -113,7 +113,25 @@ def _node(path: Path, table: object) -> Node:
             (*path, "bridge_bind"),
             f"expected another port than that of fabric_addr, got {_shown(str(node.bridge_bind))}",
         )
+    _check_range(path, node)
     return node
+
+
+def _check_range(path: Path, node: Node) -> None:
+    """No process takes the port of a service, which would find it in use when it is started again.
+
+    Processes listen at the host of their node.
+    """
+    if node.port_range is None:
+        return
+    for key, address in (("fabric_addr", node.fabric_addr), ("bridge_bind", node.bridge_bind)):
+        if address is None or address.port not in node.port_range:
+            continue
+        if _clash(address, node.fabric_addr.with_port(address.port)):
+            raise Problem(
+                (*path, "port_range"),
+                f"expected a range without the port of {key}, got {_shown(str(node.port_range))}",
+            )
 
 
 def _check_keys(path: Path, table: dict[str, Any], known: Collection[str]) -> None:
@@ -189,9 +207,12 @@ def _from_text(read: Callable[[str], _Value], expected: str) -> Callable[[Path, 
 def _amount(make: Callable[[Any], _Value], expected: str) -> Callable[[Path, object], _Value]:
     def reader(path: Path, value: object) -> _Value:
         try:
-            return make(value)
+            amount = make(value)
         except (ValueError, TypeError):
             raise _wrong(path, expected, value) from None
+        if not amount:  # no process could be placed there
+            raise _wrong(path, f"{expected}, above 0", value)
+        return amount
 
     return reader
 
@@ -203,13 +224,6 @@ def _listened_at(text: str) -> Address:
     return address
 
 
-def _connected_to(text: str) -> Address:
-    address = _listened_at(text)
-    if address.is_wildcard:
-        raise ValueError(text)
-    return address
-
-
 _READERS: Final[dict[str, Callable[[Path, object], Any]]] = {
     "fabric_addr": _from_text(_listened_at, _AN_ADDRESS),
     "bridge_bind": _from_text(_listened_at, 'an address such as "10.0.0.1:8888"'),
@@ -217,7 +231,7 @@ _READERS: Final[dict[str, Callable[[Path, object], Any]]] = {
     "cpu": _amount(Cpu, _CORES),
     "enforce": _from_text(Enforce, _CHOICES),
     "port_range": _from_text(PortRange.parse, _PORTS),
-    "advertise": _from_text(_connected_to, _AN_ADDRESS),
+    "advertise": _from_text(Address.parse_remote, _AN_ADDRESS),
 }
 
 

@@ -11,13 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-import platformdirs
-
 from constellation.address import Address, UnknownHost
 from constellation.process import signals, system
 from constellation.process.signals import Wakeup
-from constellation.program.errors import StoreError
-from constellation.program.tree import sweep
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
 from constellation.session.pair import pair
@@ -32,14 +28,14 @@ from constellation_daemons.master.place import own_node, reached_at
 from constellation_daemons.master.service import Master
 from constellation_daemons.master.values import Amount
 from constellation_daemons.names import Names
-from constellation_daemons.node.service import Node, Places
+from constellation_daemons.node.places import Places
+from constellation_daemons.node.service import Node
 from constellation_daemons.node_config import Node as NodeConfig
 
-__all__ = ["MasterOptions", "NodeOptions", "default_places", "run_master", "run_node"]
+__all__ = ["MasterOptions", "NodeOptions", "run_master", "run_node"]
 
 logger = logging.getLogger(__name__)
 
-STORE_LIMIT = 10 << 30
 STOP_LIMIT = 15.0
 """Seconds that what runs has to end, when the service is to."""
 KILL_LIMIT = 5.0
@@ -94,12 +90,6 @@ class MasterOptions:
     advertise: Address | None = None
 
 
-def default_places(limit: int = STORE_LIMIT) -> Places:
-    """Where things are kept, unless somebody says otherwise."""
-    cache = platformdirs.user_cache_dir("constellation", appauthor=False)
-    return Places(os.path.join(cache, "store"), limit, os.path.join(cache, "programs"))
-
-
 class _Process:
     """A service's process: its loop, and the signals that end it."""
 
@@ -150,25 +140,18 @@ class _Process:
                 self.loop.run(lambda: node.idle, KILL_LIMIT)
 
 
-def _prepare(places: Places) -> None:
-    os.makedirs(places.trees, mode=0o700, exist_ok=True)
-    try:
-        sweep(places.trees)
-    except StoreError as error:
-        logger.warning("what a program has left stays: %s", error)
-
-
 def run_node(options: NodeOptions) -> None:
     """Be a node, until a signal comes.
 
     Raises:
         ListenError: It cannot listen there.
         UnknownHost: A host name stands for nothing.
+        UnusableCache: It can keep nothing.
     """
     if options.join is not None:
         _check_name(options.join)
     process = _Process(options.keypair)
-    _prepare(options.places)
+    options.places.prepare()
     key, router, host = process.listen(options.address)
     node = process.node = Node(
         process.loop, options.address, host, options.keypair, options.places, limit=options.limit
@@ -305,11 +288,13 @@ def run_master(options: MasterOptions) -> None:
         ListenError: It cannot listen there.
         UnknownHost: The name of the host to listen at stands for nothing.
         NoPlace: It is not known where others reach it.
+        UnusableCache: It is a node, and can keep nothing.
     """
     own = own_node(options.address, options.nodes, options.advertise)
     reached = reached_at(options.address, own, options.advertise)
     process = _Process(options.keypair)
-    _prepare(options.places)
+    if own is not None:
+        options.places.prepare()
     key, router, host = process.listen(options.address)
     rooms = _Rooms()
     sessions = Sessions(

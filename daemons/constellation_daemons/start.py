@@ -30,6 +30,7 @@ __all__ = ["Failure", "Program", "Start"]
 
 _LOOK = 0.02
 _GUARD_LIMIT = 2.0  # seconds that a guard has to kill what it guards
+_GUARD_LOOK = 0.002
 _SHOWN = 512 << 10  # bytes of what it wrote that are shown, from the end
 
 _from_newborn = msgspec.msgpack.Decoder(FromNewborn)
@@ -102,7 +103,8 @@ class Start:
         self._failed = failed
         self._limit = limit
         self._apart = apart
-        self._over = self._watched = False
+        self._over = self._watched = self._dying = False
+        self._cancelled: list[Callable[[], None]] = []  # who waits for its end
         ours, theirs = socket.socketpair()
         self._stream: MessageStream[FromNewborn] = MessageStream(ours, _from_newborn)
         nonce = os.urandom(birth.NONCE_SIZE)
@@ -121,11 +123,18 @@ class Start:
         self._look_timer = loop.after(_LOOK, self._look)
         self._limit_timer = loop.after(limit, self._too_late)
 
-    def cancel(self) -> None:
-        """It is not wanted any more."""
-        if not self._over:
-            self._kill()
-            self._finish()
+    def cancel(self, done: Callable[[], None] = lambda: None) -> None:
+        """It is not wanted any more.
+
+        Args:
+            done: Called when it is dead, or was told or has failed before.
+        """
+        if self._over:
+            done()
+            return
+        self._cancelled.append(done)
+        if not self._dying:
+            self._kill(lambda _: None)
 
     def _run(self, program: Program, label: str, inherited: Sequence[int]) -> int:
         null = os.open(os.devnull, os.O_RDONLY)
@@ -161,11 +170,14 @@ class Start:
             # Whether it has ended shows the timer: others may hold the descriptor.
             self._unwatch()
             return
-        if messages:
-            if self._apart:
-                self._kill()
-            self._finish()
-            self._told(messages[0])
+        if messages and self._apart:
+            self._kill(lambda _: self._tell(messages[0]))
+        elif messages:
+            self._tell(messages[0])
+
+    def _tell(self, message: FromNewborn) -> None:
+        self._finish()
+        self._told(message)
 
     def _look(self) -> None:
         """See whether it has ended."""
@@ -175,13 +187,16 @@ class Start:
             return
         if self._watched:
             self._heard(0)  # it may have spoken with its last breath
-        if not self._over:
-            ended = ExitStatus.from_wait(self._kill())
-            self._fail(f"the program ended before it called init(): {ended}", ended)
+        if not self._over and not self._dying:
+            self._kill(self._ended)
+
+    def _ended(self, status: int) -> None:
+        ended = ExitStatus.from_wait(status)
+        self._fail(f"the program ended before it called init(): {ended}", ended)
 
     def _too_late(self) -> None:
-        self._kill()
-        self._fail(f"the program has not called init() within {self._limit:g} s", None)
+        reason = f"the program has not called init() within {self._limit:g} s"
+        self._kill(lambda _: self._fail(reason, None))
 
     def _fail(self, reason: str, status: ExitStatus | None) -> None:
         out, err = (_end_of(file.fileno()) for file in self._files)
@@ -189,26 +204,53 @@ class Start:
         self._finish()
         self._failed(failure)
 
-    def _kill(self) -> int:
-        """Kill it, once, with all that it has started if that is wanted. Gives its status."""
+    def _kill(self, dead: Callable[[int], None]) -> None:
+        """Kill it, once, with all that it has started if that is wanted.
+
+        Args:
+            dead: Called with its status, unless it is cancelled meanwhile.
+        """
+        self._dying = True
+        self._rest()
         if self._apart:
             # Its guard does that. A few milliseconds; longer only where somebody has stopped that.
             os.kill(self.os_pid, signal.SIGTERM)
-            end = time.monotonic() + _GUARD_LIMIT
-            while time.monotonic() < end:
-                child, status = os.waitpid(self.os_pid, os.WNOHANG)
-                if child:
-                    return status
-                time.sleep(0.001)  # the bridge's other children are its own to hear of
+            self._await_guard(time.monotonic() + _GUARD_LIMIT, dead)
+        else:
+            self._put_down(dead)
+
+    def _await_guard(self, end: float, dead: Callable[[int], None]) -> None:
+        # The bridge's other children are its own to hear of.
+        child, status = os.waitpid(self.os_pid, os.WNOHANG)
+        if child:
+            self._dead(status, dead)
+        elif time.monotonic() < end:
+            self._loop.after(_GUARD_LOOK, lambda: self._await_guard(end, dead))
+        else:
+            self._put_down(dead)
+
+    def _put_down(self, dead: Callable[[int], None]) -> None:
         os.kill(self.os_pid, signal.SIGKILL)
-        return os.waitpid(self.os_pid, 0)[1]
+        self._dead(os.waitpid(self.os_pid, 0)[1], dead)
+
+    def _dead(self, status: int, dead: Callable[[int], None]) -> None:
+        if not self._cancelled:
+            dead(status)
+            return
+        self._finish()
+        for done in self._cancelled:
+            done()
 
     def _finish(self) -> None:
         self._over = True
+        self._rest()
+        self._close()
+
+    def _rest(self) -> None:
+        """Look at it no more."""
         self._limit_timer.cancel()
         self._look_timer.cancel()
         self._unwatch()
-        self._close()
 
     def _unwatch(self) -> None:
         if self._watched:

@@ -305,6 +305,7 @@ def test_a_half_on_a_terminal_does_not_keep_the_loop_busy() -> None:
             "exited: SIGKILL (used 512 MiB of 100 MiB)",
         ),
         (ExitStatus(lost="node 10.0.0.2:9999"), "lost: node 10.0.0.2:9999"),
+        (ExitStatus(lost="node \x1b[2J\x07"), r"lost: node \x1b[2J\x07"),
         (ExitStatus.INDETERMINATE, "exited: indeterminate"),
     ],
 )

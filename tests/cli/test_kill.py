@@ -35,3 +35,11 @@ def test_one_that_is_not(asked: list[Any]) -> None:
     done = CliRunner().invoke(constellation, ["kill", "127.0.0.1:9999", "abcd"])
     assert (done.exit_code, done.stdout) == (0, "done\n")
     assert asked == [AskKill("abcd")]
+
+
+@pytest.mark.parametrize("command", [["kill"], ["status"], ["events"]])
+@pytest.mark.parametrize("address", ["0.0.0.0:9999", "[::]:9999", "127.0.0.1:0"])
+def test_an_address_that_nobody_can_connect_to(command: list[str], address: str) -> None:
+    done = CliRunner().invoke(constellation, [*command, address])
+    assert done.exit_code == 2
+    assert f"{address} is where one can listen, and not connect to" in done.stderr

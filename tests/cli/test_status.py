@@ -40,7 +40,7 @@ def test_what_is_shown_of_nodes_alone() -> None:
 
 
 def test_each_table_has_a_heading() -> None:
-    program = ProgramState("7d60d17" + 25 * "0", "tcp://[fd00::1]:8888", 1)
+    program = ProgramState("7d60d17" + 25 * "0", "tcp://[fd00::1]:8888", 1, "-m tool.main")
     process = ProcessState("9b71a44" + 25 * "0", program.program, NODE.node, 300 << 20, 10**8)
     waiting = WaitingState(400 << 20, 62_500_000, 1, 12.3, "waits for room")
     shown = text(Status("1", 1, 5555, (NODE,), (program,), (waiting,), (process,)))
@@ -53,8 +53,17 @@ def test_each_table_has_a_heading() -> None:
         " 1        400 MiB  0.0625  12 s  waits for room"
     )
     assert shown.split("\n\n")[1:] == [
-        " program  bridge          waiting\n 7d60d17  [fd00::1]:8888  1",
+        (
+            " program  name          bridge          waiting\n"
+            " 7d60d17  -m tool.main  [fd00::1]:8888  1"
+        ),
         process_shown,
         waiting_shown,
     ]
     assert all(line == line.rstrip() for line in shown.splitlines())
+
+
+def test_names_are_text_whatever_is_in_them() -> None:
+    node = NodeState("a\x1b[2J\nb", "joined", 0, 0, 0, 0, 0, None)
+    shown = text(Status("1", 1, 5555, (node,), (), ()))
+    assert shown.splitlines()[1].split()[0] == r"a\x1b[2J\nb"

@@ -40,3 +40,44 @@ def test_what_is_wrong_with_the_key(
     assert done.exit_code == 2
     assert told in done.stderr
     assert done.stderr.startswith("Error: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--join", "0.0.0.0:9999"], "0.0.0.0:9999 is where one can listen, and not connect to"),
+        (["--join", "[::]:9999"], "[::]:9999 is where one can listen"),
+        (["--join", "10.99.0.1:0"], "10.99.0.1:0 is where one can listen"),
+        (["--advertise", "10.99.0.1:0"], "10.99.0.1:0 is where one can listen"),
+    ],
+)
+def test_where_nobody_can_connect_to(words: list[str], told: str) -> None:
+    done = CliRunner().invoke(node, ["127.0.0.1:9450", *words])
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9450", "[::]:9450", "127.0.0.1:0"])
+def test_a_node_that_joins_says_where_it_is_reached(address: str) -> None:
+    done = CliRunner().invoke(node, [address, "--join", "127.0.0.1:9999"])
+    assert done.exit_code == 2
+    assert f"Others cannot connect to {address}, which is" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--mem", "0"], ["--cpu", "0"], ["--cpu", "1e-12"]])
+def test_a_node_gives_something(words: list[str]) -> None:
+    done = CliRunner().invoke(node, ["127.0.0.1:9450", *words])
+    assert done.exit_code == 2
+    assert "Error: " in done.stderr
+
+
+@pytest.mark.parametrize("bridge", [True, False])
+def test_a_master_says_that_nothing_can_be_deployed(
+    bridge: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "nodes.toml").write_text(
+        NODES + ('bridge_bind = "10.99.0.2:8888"\n' if bridge else "")
+    )
+    words = ["10.99.0.1:9450", str(tmp_path / "nodes.toml"), "--key-file", str(tmp_path / "none")]
+    assert CliRunner().invoke(master, words).exit_code == 2  # but what is in the file is told of
+    assert ("no node has a bridge_bind" in caplog.text) == (not bridge)

@@ -287,6 +287,7 @@ def test_status_and_kill(cluster: Cluster, tmp_path: Path) -> None:
         running.until(lambda: any(e.get("data") == "all up\n" for e in running.events))
         status = cluster.json("status")
         (program,) = status["programs"]
+        assert program["name"] == path.name
         assert sum(node["processes"] for node in status["nodes"]) == 4
         assert sum(node["used_mem"] for node in status["nodes"]) == 4 * (100 << 20)
         status = cluster.json("status", "--processes")
@@ -295,7 +296,7 @@ def test_status_and_kill(cluster: Cluster, tmp_path: Path) -> None:
         assert cluster.tool("kill", children[0][:12]).returncode == 0
         running.until(lambda: any(e["event"] == "exit" for e in running.events))
         human = cluster.tool("status").stdout
-        assert program["program"][:7] in human
+        assert f"{program['program'][:7]}  {path.name}  " in human
         assert cluster.master in human
         done = cluster.tool("kill", program["program"][:10])
         assert done.returncode == 0, done.stderr
@@ -305,6 +306,32 @@ def test_status_and_kill(cluster: Cluster, tmp_path: Path) -> None:
     causes = {node.status["cause"] for node in tree.all() if node.status is not None}
     assert causes == {"killed by a user of the cluster"}
     assert cluster.tool("kill", "ffff").returncode == 1
+
+
+def test_events_tell_how_processes_ended(cluster: Cluster, tmp_path: Path) -> None:
+    """In the form of the output of `deploy`."""
+    path = write(
+        tmp_path,
+        """
+        import os, signal, sys
+
+        def child(parent):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        init()
+        spawn(child).block()
+        sys.exit(3)
+        """,
+    )
+    with cluster.feed() as feed:
+        done = cluster.run(path)
+        feed.until(lambda: any(event["event"] == "program.ended" for event in feed.events))
+    told = {
+        event["pid"]: event["status"] for event in feed.events if event["event"] == "process.exited"
+    }
+    assert told == {node.pid: node.status for node in done.tree.all()}
+    assert sorted(map(str, (node.end for node in done.tree.all()))) == ["3", "SIGKILL"]
+    assert not any("text" in event for event in feed.events)
 
 
 # -- death ----------------------------------------------------------------------------------------

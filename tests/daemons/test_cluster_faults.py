@@ -197,6 +197,37 @@ def test_the_feed_goes_on_with_a_new_master(tmp_path: Path) -> None:
         own.settle()
 
 
+@pytest.mark.parametrize("with_its_node", [False, True])
+def test_the_feed_tells_the_end_of_programs_whose_bridge_was_killed(
+    with_its_node: bool, tmp_path: Path
+) -> None:
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    sizes = (Size("1 GiB", 1), Size("1 GiB", 1))
+    path = write(tmp_path, READER)
+    with (
+        clusters.cluster(directory, sizes=sizes, timeout=2.0, separate=True) as own,
+        own.feed() as feed,
+        own.start(path, stdin=True) as running,
+    ):
+        running.until(lambda: running.output() == b"up\n")
+        bridge, node = own.bridge_process(), own.running[own.node(1)]
+        # So it neither sees the end of the bridge, nor starts another.
+        node.send_signal(signal.SIGSTOP if with_its_node else signal.SIGCONT)
+        os.kill(bridge, signal.SIGKILL)
+        if with_its_node:
+            own.kill(own.node(1))
+        assert running.wait() == 101
+        # In whatever order: a new bridge may be faster than what is left of the program.
+        feed.until(lambda: ended(feed))
+        feed.until(lambda: "process.exited" in [event["event"] for event in feed.events])
+        if with_its_node:
+            own.start_node(1)
+            own.wait_for(lambda: own.log(own.master).count("has come, with Python") == 2)
+            own.wait_until_joined()
+        own.settle()
+
+
 def test_strangers_at_the_port_of_the_events_are_told_of(cluster: Cluster) -> None:
     port = cluster.json("status")["events"]
     with cluster.feed() as feed, socket.create_connection((cluster.host(1), port)) as stranger:

@@ -152,6 +152,38 @@ NODE = '[[nodes]]\nfabric_addr = "10.0.0.1:9999"\n'
             'nodes.toml:3: nodes[0].mem: expected a size such as "100 GiB", got a table',
         ),
         (
+            NODE + 'mem = "0 GiB"',
+            'nodes.toml:3: nodes[0].mem: expected a size such as "100 GiB", above 0, got "0 GiB"',
+        ),
+        (
+            NODE + "cpu = 0",
+            (
+                "nodes.toml:3: nodes[0].cpu: expected a number of cores such as 16 or 0.5, "
+                "above 0, got 0"
+            ),
+        ),
+        (
+            NODE + "cpu = 1e-12",
+            (
+                "nodes.toml:3: nodes[0].cpu: expected a number of cores such as 16 or 0.5, "
+                "above 0, got 1e-12"
+            ),
+        ),
+        (
+            NODE + 'port_range = "9000-9999"',
+            (
+                "nodes.toml:3: nodes[0].port_range: expected a range without the port of "
+                'fabric_addr, got "9000-9999"'
+            ),
+        ),
+        (
+            NODE + 'port_range = "8000-8999"\nbridge_bind = "0.0.0.0:8888"',
+            (
+                "nodes.toml:3: nodes[0].port_range: expected a range without the port of "
+                'bridge_bind, got "8000-8999"'
+            ),
+        ),
+        (
             NODE + 'cpu = "many"',
             'nodes.toml:3: nodes[0].cpu: expected a number of cores such as 16 or 0.5, got "many"',
         ),

@@ -258,6 +258,30 @@ def test_a_killed_agent_is_a_lost_node(bridge: LocalBridge, ten: Path) -> None:
     assert ends.pop().startswith("lost: node local: ")
 
 
+def test_an_agent_that_is_silent_is_told_of_in_words(tmp_path: Path) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        import time
+        from constellation import init
+
+        init()
+        print("running", flush=True)
+        time.sleep(60)
+        """,
+    )
+    with local_bridge.bridge(tmp_path, timeout=3.0) as bridge, bridge.start(path) as command:
+        command.until(lambda: running(command))
+        agent = command.agent
+        os.kill(agent, signal.SIGSTOP)
+        try:
+            assert command.wait() == 101
+        finally:
+            os.kill(agent, signal.SIGCONT)
+    said = "the agent of program.py has said nothing for 3 s"
+    assert command.tree.end == f"lost: node local: {said}"
+
+
 def test_a_killed_monitor_takes_its_process_with_it(bridge: LocalBridge, ten: Path) -> None:
     with bridge.start(ten) as command:
         command.until(lambda: running(command))

@@ -39,6 +39,8 @@ def test_where_it_is_reached() -> None:
     assert reached_at(EVERYWHERE, BOTH[1], ONE) == ONE
     with pytest.raises(NoPlace, match=r"nodes cannot connect to 0\.0\.0\.0:9999.*--advertise"):
         reached_at(EVERYWHERE, None)
+    with pytest.raises(NoPlace, match=r"nodes cannot connect to 10\.0\.0\.1:0.*any free port"):
+        reached_at(ONE.with_port(0), None)
 
 
 def test_this_machine_has_addresses() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -149,7 +150,9 @@ def test_nothing_that_it_has_started_survives_it(loop: Loop, tmp_path: Path, end
     started = Started(loop, programs.write(tmp_path, source), limit=limit)
     if end == "is cancelled":
         started.until(mark.exists)
-        started.start.cancel()
+        done: list[bool] = []
+        started.start.cancel(lambda: done.append(True))
+        started.until(lambda: done)
     elif end == "answers":
         started.until_over()
         assert len(started.told) == 1
@@ -193,10 +196,44 @@ def test_one_that_is_not_wanted_any_more(loop: Loop, tmp_path: Path, late: bool)
     started = Started(loop, programs.write(tmp_path, source))
     if late:
         started.until(mark.exists)
-    started.start.cancel()
-    started.start.cancel()
-    loop.run(lambda: False, 0.1)
+    done: list[int] = []
+    started.start.cancel(lambda: done.append(1))
+    started.start.cancel(lambda: done.append(2))
+    started.until(lambda: len(done) == 2)
+    started.start.cancel(lambda: done.append(3))
+    assert done == [1, 2, 3]
     assert started.told == started.failures == []
+
+
+@pytest.mark.parametrize("end", ["answers", "takes too long", "is cancelled"])
+def test_a_guard_that_was_stopped_does_not_hold_up_the_loop(
+    loop: Loop, tmp_path: Path, end: str
+) -> None:
+    mark = tmp_path / "mark"
+    source = f"""
+        import os, signal
+        os.kill(os.getppid(), signal.SIGSTOP)
+        open({str(mark)!r}, "w").close()
+        {ENDS[end].replace("time.sleep", "__import__('time').sleep")}
+    """
+    limit = 1.0 if end == "takes too long" else LIMIT
+    started = Started(loop, programs.write(tmp_path, source), limit=limit)
+    turns = [time.monotonic()]
+
+    def turn() -> None:
+        turns.append(time.monotonic())
+        loop.after(0.01, turn)
+
+    turn()
+    done: list[bool] = []
+    if end == "is cancelled":
+        started.until(mark.exists)
+        started.start.cancel(lambda: done.append(True))
+    started.until(lambda: done or started.told or started.failures)
+    turns.append(time.monotonic())
+    assert max(later - one for one, later in itertools.pairwise(turns)) < 1.0
+    with pytest.raises(ChildProcessError):
+        os.waitpid(started.start.os_pid, os.WNOHANG)
 
 
 def test_one_that_closes_its_descriptors_is_awaited_all_the_same(

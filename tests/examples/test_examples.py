@@ -64,6 +64,14 @@ def test_an_example_for_people(name: str) -> None:
     assert done.err.count(b"    spawned: ") == processes - 1
 
 
+@pytest.mark.parametrize("name", ["fibonacci.py", "fibonacci_asyncio.py"])
+def test_the_first_example_is_short_without_arguments(name: str) -> None:
+    done = programs.run(EXAMPLES / name, form="human")
+    assert done.code == 0
+    assert done.out == b"5\n"
+    assert done.err.count(b"\n") < 70
+
+
 def test_fork_join_finds_a_hash_of_the_number_it_names() -> None:
     out = programs.run(EXAMPLES / "fork_join.py", "1", "--seconds", "0.1").tree.out.decode()
     found = re.fullmatch(r"(\d+) numbers .*\n(\d+) has the lowest hash: (\w+)\n", out)

@@ -70,3 +70,58 @@ def test_a_soft_limit_is_raised(tmp_path: Path) -> None:
         """,
     )
     assert programs.run(path).tree.out == b"True\n"
+
+
+CUT_OFF = """
+    import resource
+
+    from constellation import ChannelError, Receiver, Sender, SpawnError, init, spawn
+
+    def other(parent):
+        print(list(Receiver[int](Receiver(parent).recv().block())))
+
+    def child(parent, remote):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        sender = Sender[int](remote)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (12, most[1]))
+        for attempt in (sender.send(1), sender.send_many([1, 2]), sender.send(2)):
+            try:
+                attempt.block(10)
+            except ChannelError as error:
+                print(str(error).replace(str(remote), "THERE"))
+        try:
+            spawn(other).block(10)
+        except SpawnError as error:
+            print(error)
+        if {again}:
+            resource.setrlimit(resource.RLIMIT_NOFILE, most)
+            sender.send_many([3, 4]).block(10)
+            sender.close()
+
+    init()
+    there = spawn(other).block()
+    here = spawn(child, there).block()
+    Sender(there).send(here).block()
+"""
+NO_CONNECTION = (
+    "process THERE cannot be connected to: "
+    "Too many open files: the limit is 12, `ulimit -n` raises it"
+)
+NO_PROCESS = "no process can be made: Too many open files: the limit is 12, `ulimit -n` raises it"
+
+
+def test_where_no_file_can_be_opened_a_send_says_so_and_sends_nothing(tmp_path: Path) -> None:
+    done = programs.run(programs.write(tmp_path, CUT_OFF.format(again=True)))
+    assert done.code == 0
+    there, here = done.tree.children
+    assert here.out.decode().splitlines() == [*[NO_CONNECTION] * 3, NO_PROCESS]
+    assert there.out == b"[3, 4]\n"
+
+
+def test_a_process_that_can_connect_to_nobody_leaves_all_the_same(tmp_path: Path) -> None:
+    done = programs.run(programs.write(tmp_path, CUT_OFF.format(again=False)))
+    there, here = done.tree.children
+    assert here.out.decode().splitlines() == [*[NO_CONNECTION] * 3, NO_PROCESS]
+    assert here.status is not None
+    assert here.status["code"] == 0
+    assert b"has exited: 0" in there.err

@@ -354,6 +354,23 @@ def test_one_that_is_swept_before_it_is_locked_is_made_again(
         assert swept != os.listdir(parent) == [os.path.basename(tree.path)]
 
 
+def test_one_that_is_swept_before_it_is_opened_is_made_again(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = os.mkdir
+    swept = []
+
+    def racing(path: str, mode: int) -> None:
+        really(path, mode)
+        if not swept:
+            swept.extend(os.listdir(parent))
+            sweep(str(parent))
+
+    monkeypatch.setattr(os, "mkdir", racing)
+    with Tree(str(parent)) as tree:
+        assert swept != os.listdir(parent) == [os.path.basename(tree.path)]
+
+
 def test_a_file_system_without_locks_is_fine(
     store: Store, parent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,9 +39,10 @@ class Nobody:
     def ended(self, session: Session, reason: str | None) -> None: ...
 
 
-def listening() -> socket.socket:
+def listening(port: int = 0) -> socket.socket:
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     listener.listen()
     return listener
 
@@ -51,10 +52,10 @@ def endpoint_of(listener: socket.socket) -> str:
 
 
 @contextmanager
-def service(answer: Answer, keypair: Keypair | None = KEYPAIR) -> Iterator[str]:
+def service(answer: Answer, keypair: Keypair | None = KEYPAIR, port: int = 0) -> Iterator[str]:
     """A service that answers, in a thread."""
     loop = Loop()
-    listener = listening()
+    listener = listening(port)
     endpoint, key = endpoint_of(listener), os.urandom(16)
     security = None if keypair is None else Curve(keypair)
     router = Router(key, endpoint, listener, security=security)
@@ -187,4 +188,42 @@ def test_the_one_of_several_addresses_that_answers() -> None:
         found = ask_one_of([nobody, endpoint], SECURITY, AskStatus())
         assert found == (endpoint, Done("here"))
     with pytest.raises(MasterError, match=f"nobody listens at {nobody.removeprefix('tcp://')}"):
+        ask_one_of([nobody, endpoint], SECURITY, AskStatus())
+
+
+def test_a_service_that_is_just_starting_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening() as listener:
+        nobody = endpoint_of(listener)
+    port = int(nobody.rpartition(":")[2])
+    really = time.sleep
+    with contextlib.ExitStack() as stack:
+
+        def start(seconds: float) -> None:
+            really(seconds)
+            if not started:
+                started.append(stack.enter_context(service(answering(Done("now")), port=port)))
+
+        started: list[str] = []
+        monkeypatch.setattr(time, "sleep", start)
+        assert ask_one_of([nobody], SECURITY, AskStatus()) == (nobody, Done("now"))
+        assert started == [nobody]
+
+
+def test_nobody_is_waited_for_as_long_as_a_service_takes_to_start() -> None:
+    with listening() as listener:
+        nobody = endpoint_of(listener)
+    start = time.monotonic()
+    with pytest.raises(MasterError, match="nobody listens at"):
+        ask_one_of([nobody, nobody], SECURITY, AskStatus())
+    assert 2.0 <= time.monotonic() - start < SOON
+
+
+def test_who_else_is_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening() as listener:
+        nobody = endpoint_of(listener)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+    with (
+        talking(b"SSH-2.0-x\r\n") as endpoint,
+        pytest.raises(MasterError, match="nobody listens at"),
+    ):
         ask_one_of([nobody, endpoint], SECURITY, AskStatus())

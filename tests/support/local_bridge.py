@@ -28,6 +28,7 @@ from typing import Any
 import programs
 
 from constellation.control.stream import MessageStream
+from constellation.plain import log_to
 from constellation.process.directory import sweep as sweep_runtime
 from constellation.process.signals import Wakeup, caught
 from constellation.program.store import Store
@@ -97,6 +98,8 @@ class Nodes:
         self._port = port
         self._agents: dict[tuple[bytes, str], Agent] = {}
         self.used: set[tuple[bytes, int]] = set()
+
+    def begin(self, program: bytes, name: str) -> None: ...
 
     def ask(self, program: bytes, number: int, resources: Resources, *, wait: bool) -> None:
         assert self.bridge is not None
@@ -187,7 +190,7 @@ def tidy(options: Options) -> None:
 
 
 def main(options: Options) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to(sys.stderr, "%(levelname)s %(name)s: %(message)s", logging.INFO)
     if options.version is not None:
         version = options.version
         platform.python_version = lambda: version

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
+from constellation.control.messages import Status
 from constellation_daemons.master.events import (
     Cancelled,
     Confirmed,
@@ -196,7 +197,8 @@ class Cluster:
         """The process has ended."""
         place = self.placed(request)
         self.running.pop(request, None)
-        return self.say(Exited(place.node, place.incarnation, request, place.attempt, "exited: 0"))
+        status = Status(code=0)
+        return self.say(Exited(place.node, place.incarnation, request, place.attempt, status))
 
     def run(self, mem: int, cores: float = 0, **options: str) -> RequestId:
         """Ask for a process, which gets its place and starts."""

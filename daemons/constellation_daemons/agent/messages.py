@@ -28,7 +28,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from constellation.control.messages import FromHost, Message, ToMonitor, ToProcess
+from constellation.control.messages import FromHost, Message, Status, ToMonitor, ToProcess
 
 # -- bridge -> agent ------------------------------------------------------------------------------
 
@@ -238,11 +238,11 @@ class Dead(Message, frozen=True):
 
     Attributes:
         number: Which.
-        status: How it ended, for people.
+        status: How it ended; lost, and why, where nobody knows or it never was.
     """
 
     number: int
-    status: str = ""
+    status: Status
 
 
 class Weighed(Message, frozen=True):

@@ -38,12 +38,14 @@ from constellation.control.messages import (
     Gone,
     Made,
     Started,
+    Status,
     Told,
     Unmade,
 )
 from constellation.control.messages import End as EndProcess
 from constellation.control.stream import ControlError, MessageStream
 from constellation.exit_status import ExitStatus
+from constellation.plain import log_to
 from constellation.process import descriptors, signals, system
 from constellation.process.directory import RuntimeDirectory, sweep
 from constellation.process.host import Host
@@ -54,6 +56,7 @@ from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
 from constellation.session.sessions import Session, Sessions
 from constellation.transport.curve import Curve
+from constellation.transport.descriptors import explained
 from constellation.transport.router import Router
 from constellation_daemons.agent.enforcement import Enforcement
 from constellation_daemons.agent.files import Files
@@ -243,7 +246,7 @@ class Agent:
                 self._loop, program, keys, self._directory, self._serve, self._fail_image
             )
         except OSError as error:
-            self._fail_to_start(f"the program cannot be started: {system.explained(error)}")
+            self._fail_to_start(f"the program cannot be started: {explained(error)}")
 
     def _serve(self, zygote: socket.socket, fresh: bool) -> None:
         """The image is there."""
@@ -283,16 +286,16 @@ class Agent:
                 self._tell_node(Running(number, os_pid, self._keys[number]))
                 self._enforcement.started(number, os_pid)
                 self._processors.started(number, os_pid)
-            case Told(number, Died(status, _, cause)):
-                text = str(ExitStatus.from_wait(status))
-                self._tell_node(Dead(number, text if cause is None else f"{text}: {cause}"))
+            case Told(number, Died(status, max_rss, cause)):
+                ended = ExitStatus.from_wait(status, max_rss, cause)
+                self._tell_node(Dead(number, Status.of(ended)))
             case Gone(number, reason):
                 del self._keys[number]
                 self._enforcement.gone(number)
                 self._processors.gone(number)
-                self._tell_node(Dead(number, reason))
+                self._tell_node(Dead(number, Status(lost=reason)))
             case Unmade(number, text):
-                self._tell_node(Dead(number, text))
+                self._tell_node(Dead(number, Status(lost=text)))
             case _:
                 pass
 
@@ -409,7 +412,7 @@ def main(descriptor: int) -> NoReturn:
         signal.signal(number, signals.caught)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     node = MessageStream(descriptors.adopt_socket(descriptor), from_node)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to(sys.stderr, "%(levelname)s %(name)s: %(message)s", logging.INFO)
     code = 1
     try:
         setup, *said = first_messages(node) or [None]

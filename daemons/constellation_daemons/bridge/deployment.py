@@ -56,7 +56,7 @@ from constellation.control.deployment import (
     Trouble,
 )
 from constellation.control.messages import Examined, FromHost, Needs, Status, Unmade
-from constellation.process import system
+from constellation.plain import plain
 from constellation.program.exchange import Serving
 from constellation.program.manifest import Manifest
 from constellation.program.store import Store
@@ -64,6 +64,7 @@ from constellation.program.tree import Tree
 from constellation.resources import Resources
 from constellation.session.loop import Loop, Timer
 from constellation.session.sessions import Session
+from constellation.transport.descriptors import explained
 from constellation.units import Cpu, Mem
 from constellation_daemons.agent import messages as agent_messages
 from constellation_daemons.agent.messages import Begin, FromAgent, Heard, ImageFailed, ImageReady
@@ -87,6 +88,8 @@ _END_LIMIT = 10.0
 """Seconds that agents have to remove what is theirs."""
 _GONE = "the deploy client is gone"
 
+_LONGEST_NAME = 200
+
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
 
@@ -106,6 +109,9 @@ def _contained(method: _Method) -> _Method:
 
 class Placing(Protocol):
     """Who decides which nodes a program's processes run on. It answers `Deployment.placed`..."""
+
+    def begin(self, program: bytes, name: str) -> None:
+        """A program is about to ask for its first process; its name is for people."""
 
     def ask(self, program: bytes, number: int, resources: Resources, *, wait: bool) -> None:
         """A process is to be made."""
@@ -194,11 +200,13 @@ class Deployment:
     def name(self) -> str:
         """What is run, for people: without its arguments, which are nobody else's business."""
         words = self._request.arguments
-        return os.fsdecode(b" ".join(words[:2] if words[0] == b"-m" else words[:1]))
+        name = plain(os.fsdecode(b" ".join(words[:2] if words[0] == b"-m" else words[:1])))
+        return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
 
     @_contained
     def begin(self) -> None:
         """Fetch what is lacking."""
+        self._service.placing.begin(self.program, self.name)
         self._delivery.start()
 
     # -- the client
@@ -319,7 +327,7 @@ class Deployment:
                 self._not_surveyed,
             )
         except OSError as error:
-            self._fail(f"the program cannot be started: {system.explained(error)}")
+            self._fail(f"the program cannot be started: {explained(error)}")
 
     @_contained
     def _surveyed(self, needs: Needs) -> None:
@@ -458,6 +466,7 @@ class Deployment:
         host = self._hosts.get(node)
         if host is None or host.connected or host.lost is not None or self._ending:
             raise Nonsense(f"no agent is awaited from node {node}")
+        session.name = f"the agent of {self.name}"
         self._agents[session] = host
         self._serving[session] = Serving(self._manifest, self._service.store)
         request = self._request
@@ -557,10 +566,7 @@ class Deployment:
         self._ending = True
         self._last: FromBridge = last
         self._delivery.close()
-        if self._start is not None:
-            self._start.cancel()
-            self._start = None
-        self._remove_tree()
+        self._abandon_tree()
         for session in self._agents:
             session.send(agent_messages.encode(agent_messages.End()))
         self._timers.append(self._service.loop.after(_END_LIMIT, self._finish))
@@ -574,10 +580,7 @@ class Deployment:
         self._ending = True
         self._last = Failed("the bridge has failed: its log says how")
         self._delivery.close()
-        if self._start is not None:
-            self._start.cancel()
-            self._start = None
-        self._remove_tree()
+        self._abandon_tree()
         self._finish()
 
     @_contained
@@ -593,6 +596,15 @@ class Deployment:
         self._say(self._last)
         self._client.close()
         self._service.placing.finish(self.program)
+
+    def _abandon_tree(self) -> None:
+        """Remove the tree, when nothing runs in it any more."""
+        start, self._start = self._start, None
+        if start is None:
+            self._remove_tree()
+        else:
+            self._removing = True
+            start.cancel(self._remove_tree)
 
     def _remove_tree(self) -> None:
         tree, self._tree = self._tree, None

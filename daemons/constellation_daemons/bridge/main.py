@@ -16,6 +16,7 @@ from constellation.address import Address, UnknownHost
 from constellation.control.stream import ControlError, MessageStream
 from constellation.process import descriptors, signals, system
 from constellation.process.signals import Wakeup
+from constellation.program.errors import StoreError
 from constellation.program.store import Store
 from constellation.program.tree import sweep
 from constellation.security.keypair import Keypair
@@ -114,7 +115,7 @@ def main(descriptor: int, level: int) -> NoReturn:
     if setup is not None:
         try:
             _Process(setup, node).run()
-        except (ListenError, UnknownHost) as error:
+        except (ListenError, UnknownHost, StoreError) as error:
             logger.error("%s", error)
             code = 1
     with contextlib.suppress(OSError):

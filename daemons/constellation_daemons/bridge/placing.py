@@ -40,6 +40,7 @@ from constellation_daemons.messages import (
     KillProcess,
     KillProgram,
     Missing,
+    Named,
     NodeLost,
     Open,
     Refused,
@@ -113,6 +114,7 @@ class MasterPlacing:
         self._programs: Programs | None = None
         self._asked: dict[bytes, dict[int, Ask]] = {}
         self._next: dict[bytes, int] = {}  # the lowest number that was not asked for, by program
+        self._names_of: dict[bytes, str] = {}  # programs, for people
         self._noted: dict[bytes, set[str]] = {}  # what users were told since all had room
         self._lost: dict[bytes, set[tuple[str, int]]] = {}  # nodes that are lost to a program
         self._ended: dict[bytes, None] = {}  # programs, of which no master may have heard it
@@ -127,8 +129,19 @@ class MasterPlacing:
 
     # -- for deployments
 
+    def begin(self, program: bytes, name: str) -> None:
+        """A program is about to ask for its first process.
+
+        Args:
+            program: The program.
+            name: What is run, for people.
+        """
+        self._names_of[program] = name
+
     def ask(self, program: bytes, number: int, resources: Resources, *, wait: bool) -> None:
         """A process is to be made."""
+        if program not in self._next:
+            self._say_name(program)
         need = Amount.of(resources)
         asked = self._asked.setdefault(program, {})
         self._next[program] = number + 1
@@ -157,6 +170,7 @@ class MasterPlacing:
 
     def finish(self, program: bytes) -> None:
         """The program has ended."""
+        self._names_of.pop(program, None)
         self._asked.pop(program, None)
         self._next.pop(program, None)
         self._noted.pop(program, None)
@@ -196,6 +210,8 @@ class MasterPlacing:
                 tuple(self._ended),
             )
         )
+        for program in self._next:
+            self._say_name(program)
         for program, lost in self._lost.items():
             for node, incarnation in lost:
                 self._say(Believes(program, node, incarnation))
@@ -227,6 +243,10 @@ class MasterPlacing:
         """A master that has received all that was said knows what has ended."""
         if self._master is not None and not self._master.unreceived:
             self._ended.clear()
+
+    def _say_name(self, program: bytes) -> None:
+        if program in self._names_of:
+            self._say(Named(program, self._names_of[program]))
 
     def _say(self, message: FromBridge) -> None:
         if self._master is not None:

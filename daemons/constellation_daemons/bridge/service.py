@@ -230,6 +230,7 @@ class Bridge:
     def _greet(self, session: Session, message: Greeting | Hello) -> None:
         why = _denial(message.python)
         if isinstance(message, Greeting):
+            session.name = f"client {session.name}"
             if why is None:
                 self._clients[session] = None
             if why is None and not self._open:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from constellation.control.messages import Status
 from constellation_daemons.master.holds import Holds
 from constellation_daemons.master.instructions import (
     Outbox,
@@ -189,7 +190,8 @@ class Allocation:
 
         That can only be if its asker was gone, and asks again; or is known to two nodes.
         """
-        self._out.publish(Topic.PROCESS_EXITED, node.name, old.program, old.pid, "superseded")
+        status = Status(lost="superseded")
+        self._out.publish(Topic.PROCESS_EXITED, node.name, old.program, old.pid, status)
         self.withdraw(old)
         del node.jobs[old.key]
         old.state = DOOMED

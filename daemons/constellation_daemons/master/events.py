@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from constellation.control.messages import Status
 from constellation_daemons.master.values import Amount, RequestId
 
 
@@ -182,14 +183,14 @@ class Exited(_Event, frozen=True):
     """A process has ended, or what was withdrawn is gone.
 
     Attributes:
-        status: How, for people.
+        status: How, as far as is known.
     """
 
     node: str
     incarnation: int
     request: RequestId
     attempt: int
-    status: str = ""
+    status: Status = Status()
 
 
 FromAsker: TypeAlias = (

@@ -88,11 +88,13 @@ class Feed:
     def publish(self, event: Publish) -> None:
         """Tell all who listen."""
         topic = event.topic.value
-        body = {"sequence": event.sequence, "event": topic}
-        for name in ("node", "program", "pid", "text"):
+        body: dict[str, Any] = {"sequence": event.sequence, "event": topic}
+        for name in ("node", "program", "pid"):
             value = getattr(event, name)
             if value is not None:
                 body[name] = value
+        if event.status is not None:
+            body["status"] = event.status.exit_status().to_json()
         self._socket.send_multipart([topic.encode(), msgspec.json.encode(body)], zmq.NOBLOCK)
 
     def close(self) -> None:

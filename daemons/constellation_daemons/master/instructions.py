@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from constellation.control.messages import Status
 from constellation_daemons.master.values import Amount, RequestId
 
 
@@ -171,7 +172,7 @@ class Publish(_Instruction, frozen=True):
         node: The node, where there is one.
         program: The program, where there is one.
         pid: The process, where there is one.
-        text: How a process ended.
+        status: How a process ended.
     """
 
     sequence: int
@@ -179,7 +180,7 @@ class Publish(_Instruction, frozen=True):
     node: str | None = None
     program: str | None = None
     pid: str | None = None
-    text: str | None = None
+    status: Status | None = None
 
 
 ToAsker: TypeAlias = Place | Queue | Refuse | AskAgain | Lost
@@ -206,11 +207,11 @@ class Outbox:
         node: str | None = None,
         program: str | None = None,
         pid: str | None = None,
-        text: str | None = None,
+        status: Status | None = None,
     ) -> None:
         """Put an event for all who listen."""
         self.sequence += 1
-        self._items.append(Publish(self.sequence, topic, node, program, pid, text))
+        self._items.append(Publish(self.sequence, topic, node, program, pid, status))
 
     def take(self) -> list[Instruction]:
         """All that was put since the last time."""

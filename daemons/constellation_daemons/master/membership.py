@@ -26,6 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from constellation.control.messages import Status
 from constellation_daemons.master.allocation import Allocation
 from constellation_daemons.master.events import NodeJoined, NodeLeaving, NodeLost, Report, Told
 from constellation_daemons.master.instructions import (
@@ -105,7 +106,7 @@ class Membership:
             self._nodes.stay(node)
             self._out.publish(Topic.NODE_JOINED, node.name)
         for job in gone:
-            self.ended(job, "", now)
+            self.ended(job, Status(), now)
         self._take_in(node, event, now)
 
     def _take_in(self, node: Node, event: NodeJoined, now: float) -> None:
@@ -260,20 +261,20 @@ class Membership:
         self._out.publish(Topic.NODE_LOST, node.name)
         jobs = self._allocation.lose(node, now)
         numbers: dict[str, list[int]] = {}
-        text = f"node {node.name} lost"
+        status = Status(lost=f"node {node.name}")
         for job in jobs:
             if job.state is RUNNING:
                 numbers.setdefault(job.request.asker, []).append(job.request.number)
                 if job.request.asker in self._requests.askers:
                     self._build(node.name, node.incarnation, job.program, job.request.asker)
-                self._requests.ended(job, text)
+                self._requests.ended(job, status)
         for asker, of_asker in numbers.items():
             self._out.put(Lost(asker, node.name, node.incarnation, tuple(of_asker)))
         for job in sorted(jobs, key=lambda job: job.order):
             if job.unstarted:
                 self._requests.again(job, now)
 
-    def ended(self, job: Job, status: str, now: float) -> None:
+    def ended(self, job: Job, status: Status, now: float) -> None:
         """What a node had of a job is gone."""
         if job.state is not DOOMED:
             self._requests.ended(job, status)

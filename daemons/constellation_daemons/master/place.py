@@ -92,10 +92,10 @@ def reached_at(address: Address, own: Node | None, advertise: Address | None = N
         return advertise
     if own is not None:
         return own.reached_at
-    if address.is_wildcard:
+    if not address.is_remote:
         raise NoPlace(
-            f"nodes cannot connect to {address}, which is all addresses of this machine: say where "
-            f"they reach it with --advertise HOST:PORT"
+            f"nodes cannot connect to {address}, which is {address.vague}: say where they reach it "
+            f"with --advertise HOST:PORT"
         )
     return address
 

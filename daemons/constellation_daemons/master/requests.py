@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from constellation.control.messages import Status
 from constellation_daemons.master.allocation import Allocation
 from constellation_daemons.master.events import (
     AskerGone,
@@ -134,7 +135,7 @@ class Requests:
         self.askers.settled(job)
         self._tell_all(Topic.PROCESS_SPAWNED, job)
 
-    def ended(self, job: Job, status: str) -> None:
+    def ended(self, job: Job, status: Status) -> None:
         """The process of a job is over, and takes no room any more."""
         if job.state is RUNNING:
             self._tell_all(Topic.PROCESS_EXITED, job, status)
@@ -284,9 +285,9 @@ class Requests:
         if jobs is not None:
             jobs.pop(job, None)
 
-    def _tell_all(self, topic: Topic, job: Job, text: str | None = None) -> None:
+    def _tell_all(self, topic: Topic, job: Job, status: Status | None = None) -> None:
         assert job.node is not None
-        self._out.publish(topic, job.node.name, job.program, job.pid, text)
+        self._out.publish(topic, job.node.name, job.program, job.pid, status)
 
     def _refuse(self, job: Job, why: Why, text: str = "") -> None:
         self._undo(job)

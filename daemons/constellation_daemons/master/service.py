@@ -27,6 +27,7 @@ from constellation_daemons.master import events, instructions
 from constellation_daemons.master.feed import Feed
 from constellation_daemons.master.instructions import Why
 from constellation_daemons.master.jobs import SchedulerError
+from constellation_daemons.master.orphans import Orphans
 from constellation_daemons.master.scheduler import Scheduler
 from constellation_daemons.master.values import Amount, RequestId
 from constellation_daemons.master.watch import ANSWER, FIRST, Watch
@@ -44,6 +45,7 @@ _BY_USER = "killed by a user of the cluster"
 _MOST_NAMED = 5  # of what a name may mean
 _RENEW = 2.0
 _REDIAL = 1.0
+_ORPHANS = 1.0  # seconds between looks at programs whose bridge is gone
 _REMEMBERED = 10_000  # programs that have ended
 _KINDS = {
     Why.NEVER: "NoCapacity",
@@ -105,6 +107,7 @@ class Master:
         self._by_session: dict[Session, _Node] = {}
         self._bridges: dict[Session, str] = {}
         self._programs: dict[str, Session] = {}
+        self._names: dict[str, str] = {}  # of these programs, for people
         self._bridge_of: dict[str, str] = {}  # also of programs whose bridge is not there
         self._ended: dict[str, None] = {}  # programs, those that ended last
         self._placing: dict[RequestId, int] = {}  # the attempt that no node has confirmed
@@ -112,6 +115,8 @@ class Master:
         self._scheduler = Scheduler(monotonic(), self._nodes)
         self._watch = Watch(self._scheduler, random.getrandbits(48))
         self._watching = False
+        self._orphans = Orphans(2 * timeout)
+        self._looking = False  # at these
         self._open = False
         self._timer: Timer | None = None
         loop.after(wait, self._open_up)
@@ -147,6 +152,8 @@ class Master:
             for program, owner in list(self._programs.items()):
                 if owner is session:
                     del self._programs[program]
+                    self._names.pop(program, None)
+                    self._orphan(program)
                     self._forget_waiting(program)
                     self._handle(events.AskerGone(program))
 
@@ -243,7 +250,10 @@ class Master:
         capacity = Amount(offer.mem, offer.cpu)
         self._handle(events.NodeJoined(node.name, offer.incarnation, capacity, tuple(reports)))
         for held in offer.held:
-            self._bridge_of.setdefault(held.program.hex(), held.bridge)
+            program = held.program.hex()
+            self._bridge_of.setdefault(program, held.bridge)
+            if program not in self._programs:
+                self._orphan(program)
         for bridge in set(self._bridges.values()):
             self._end_others(bridge)
         joined = [each for each in self._nodes.values() if each.incarnation is not None]
@@ -299,6 +309,9 @@ class Master:
                 self._join(session, name)
             case _ if session not in self._bridges:
                 raise ValueError("a bridge says hello first")
+            case messages.Named(program, name):
+                self._runs(program.hex(), session)
+                self._names[program.hex()] = name
             case messages.Ask():
                 self._ask(session, message)
             case messages.Drop(program, number):
@@ -327,6 +340,7 @@ class Master:
     def _runs(self, program: str, session: Session) -> None:
         """A bridge has this program."""
         self._programs[program] = session
+        self._orphans.remove(program)
         self._bridge_of[program] = self._bridges[session]
 
     def _end_others(self, bridge: str) -> None:
@@ -335,8 +349,25 @@ class Master:
             if owner == bridge and program not in self._programs:
                 self._program_ended(program)
 
+    def _orphan(self, program: str) -> None:
+        """The bridge of a program is not there."""
+        self._orphans.add(program, monotonic())
+        if not self._looking:
+            self._looking = True
+            self._loop.after(_ORPHANS, self._look_at_orphans)
+
+    def _look_at_orphans(self) -> None:
+        running = {each.program for each in self._scheduler.processes()}
+        for program in self._orphans.over(running, monotonic()):
+            self._program_ended(program)
+        self._looking = bool(self._orphans)
+        if self._looking:
+            self._loop.after(_ORPHANS, self._look_at_orphans)
+
     def _program_ended(self, program: str, *, unheard: bool = False) -> None:
         self._programs.pop(program, None)
+        self._orphans.remove(program)
+        self._names.pop(program, None)
         self._bridge_of.pop(program, None)
         unheard = unheard and program not in self._ended
         self._ended[program] = None
@@ -345,7 +376,7 @@ class Master:
         self._handle(events.ProgramEnded(program, unheard))
 
     def _join(self, session: Session, name: str) -> None:
-        address = str(Address.parse(name))
+        address = str(Address.parse_remote(name))
         session.close()
         node = self._nodes.get(address)
         if node is None:
@@ -601,7 +632,12 @@ class Master:
                 )
             )
         programs = [
-            cluster.ProgramState(program, self._bridges.get(session, ""), waiting.get(program, 0))
+            cluster.ProgramState(
+                program,
+                self._bridges.get(session, ""),
+                waiting.get(program, 0),
+                self._names.get(program, ""),
+            )
             for program, session in sorted(self._programs.items())
         ]
         sizes = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from constellation.control.messages import Status
 from constellation_daemons.messages import Exited, FromNode, Held, Place, Started, Withdraw
 
 __all__ = ["Ledger"]
@@ -44,7 +45,7 @@ class Ledger:
         placement.pid = pid
         return [Started(program, number, placement.place.attempt, pid)]
 
-    def dead(self, program: bytes, number: int, status: str) -> list[FromNode]:
+    def dead(self, program: bytes, number: int, status: Status) -> list[FromNode]:
         """A process is dead, or will not be. Gives what the master is told."""
         placement = self._programs.get(program, {}).pop(number, None)
         if placement is None:
@@ -53,8 +54,9 @@ class Ledger:
             del self._programs[program]
         return [Exited(program, number, placement.place.attempt, status)]
 
-    def gone(self, program: bytes, status: str) -> list[FromNode]:
+    def gone(self, program: bytes, reason: str) -> list[FromNode]:
         """A program has left the node. Gives what the master is told."""
+        status = Status(lost=reason)
         placements = self._programs.pop(program, {})
         return [
             Exited(program, number, placement.place.attempt, status)
@@ -70,13 +72,13 @@ class Ledger:
         program, number, attempt = message.program, message.number, message.attempt
         placement = self._find(program, number)
         if placement is None:
-            return False, [Exited(program, number, attempt, "")]
+            return False, [Exited(program, number, attempt)]
         if placement.place.attempt > attempt:
             return False, []
         if placement.pid is not None:
             return True, []
         # The agent may be making it right now: it is killed if it comes into being.
-        return True, self.dead(program, number, "withdrawn")
+        return True, self.dead(program, number, Status(lost="withdrawn"))
 
     def holds(self, program: bytes) -> bool:
         """Whether something of a program is held."""

@@ -28,6 +28,7 @@ from constellation.process import system
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop, Timer
 from constellation.session.sessions import Session
+from constellation.transport.descriptors import explained
 from constellation.version import VERSION
 from constellation_daemons.agent.messages import (
     Dead,
@@ -63,10 +64,11 @@ from constellation_daemons.node.capacity import machine_capacity
 from constellation_daemons.node.enforcement import Enforcement
 from constellation_daemons.node.groups import prepare
 from constellation_daemons.node.ledger import Ledger
+from constellation_daemons.node.places import Places
 from constellation_daemons.node.remains import Remains
 from constellation_daemons.node_config import Enforce
 
-__all__ = ["Node", "Places"]
+__all__ = ["Node"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,21 +77,6 @@ _REAP_AGAIN = 1.0
 _SWEEPS = 5
 _SWEEP_AGAIN = 1.0
 """Seconds until control groups that were still in use are removed, and how often it is tried."""
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where a node keeps things.
-
-    Attributes:
-        store: The directory of its store.
-        store_limit: Its size in bytes.
-        trees: The directory in which programs are laid out.
-    """
-
-    store: str
-    store_limit: int
-    trees: str
 
 
 @dataclass(slots=True, eq=False)
@@ -251,6 +238,7 @@ class Node:
             return
         if self._master is not None:
             self._master.close()  # the same one, which has started again
+        session.name = attach.master
         self._master, self._attached = session, attach
         if not self._stopping:
             self._enforce(attach.enforce)
@@ -309,7 +297,7 @@ class Node:
             try:
                 self._agents[place.program] = self._start_agent(place)
             except OSError as error:
-                text = f"no agent can be started: {system.explained(error)}"
+                text = f"no agent can be started: {explained(error)}"
                 logger.error("%s", text)
                 self._tell([AgentEnded(place.program, text)])
                 self._tell(self._ledger.gone(place.program, text))

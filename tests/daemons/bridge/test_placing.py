@@ -25,6 +25,7 @@ from constellation_daemons.messages import (
     KillProcess,
     KillProgram,
     Missing,
+    Named,
     NodeLost,
     Open,
     Refused,
@@ -132,6 +133,20 @@ def test_an_answer_is_told_once(show: Show) -> None:
         show.hear(Granted(P, 1, "10.0.0.2:9999", 7))
     show.hear(Refused(P, 1, "NoCapacity", "too late"))
     assert show.told == [("placed", P, 1, "10.0.0.2:9999")]
+
+
+def test_a_program_that_asks_has_a_name(show: Show) -> None:
+    show.placing.begin(P, "fib.py")
+    show.placing.begin(Q, "other.py")
+    assert len(show.said) == 1, "nothing is asked for yet"
+    first, second = show.ask(1), show.ask(2)
+    assert show.said[1:] == [Named(P, "fib.py"), first, second]
+    show.placing.ended("gone")
+    assert show.loop.run(lambda: len(show.sessions) == 2, 10)
+    assert show.said[1:3] == [Named(P, "fib.py"), first]
+    show.placing.finish(P)
+    show.placing.ask(P, 3, NEEDS, wait=True)
+    assert Named not in map(type, show.said[3:])
 
 
 def test_a_refusal_is_told(show: Show) -> None:

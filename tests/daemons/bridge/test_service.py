@@ -239,6 +239,12 @@ def test_an_agent_of_no_program_is_left(peer: Peer) -> None:
     peer.until_left()
 
 
+def test_names_of_others_are_text_in_the_log(peer: Peer, bridge: LocalBridge) -> None:
+    peer.say(agent_messages.Hello(bytes(16), "a\x1b[2J\nb", 1, PYTHON))
+    peer.until_left()
+    assert r"an agent of a\x1b[2J\nb came" in bridge.log
+
+
 def test_a_bridge_is_not_hurt_by_strangers(bridge: LocalBridge, tmp_path: Path) -> None:
     host, port = bridge.address.split(":")
     with socket.create_connection((host, int(port))) as stranger:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from scheduling import Cluster, amount, of, topics
 
+from constellation.control.messages import Status
 from constellation_daemons.master.events import (
     AskerGone,
     Exited,
@@ -154,7 +155,7 @@ def test_a_lost_node_takes_its_processes_and_what_was_not_started_goes_elsewhere
         Lost("b", "n", 1, (of_other.number,)),
     ]
     assert topics(told) == [Topic.NODE_LOST, *[Topic.PROCESS_EXITED] * 3]
-    assert {each.text for each in of(Publish, told)[1:]} == {"node n lost"}
+    assert {each.status for each in of(Publish, told)[1:]} == {Status(lost="node n")}
     assert cluster.placed(starting).node == "other"
     assert cluster.placed(starting).attempt == 2
     assert cluster.node("n").state == "lost"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from scheduling import Cluster, amount, of, topics
 
+from constellation.control.messages import Status
 from constellation_daemons.master.events import Confirmed, Exited, Failed, Requested, Started
 from constellation_daemons.master.instructions import (
     JoinFirst,
@@ -32,10 +33,10 @@ def test_a_whole_life(cluster: Cluster) -> None:
     assert (spawned.topic, spawned.node, spawned.program) == (Topic.PROCESS_SPAWNED, "n", "p")
     assert cluster.node("n").free == amount(6, 100)
     (exited,) = of(Publish, cluster.end(request))
-    assert (exited.topic, exited.pid, exited.text) == (
+    assert (exited.topic, exited.pid, exited.status) == (
         Topic.PROCESS_EXITED,
         spawned.pid,
-        "exited: 0",
+        Status(code=0),
     )
     assert exited.sequence == spawned.sequence + 1
     assert cluster.node("n").free == amount(10, 100)

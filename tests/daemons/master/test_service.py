@@ -11,6 +11,7 @@ import pytest
 
 from constellation.address import Address
 from constellation.control import cluster
+from constellation.control.messages import Status
 from constellation.session.loop import Loop
 from constellation_daemons import messages
 from constellation_daemons.master.instructions import Publish
@@ -21,6 +22,7 @@ from constellation_daemons.messages import (
     Ask,
     BridgeHello,
     Confirmed,
+    Exited,
     Finish,
     Held,
     Offer,
@@ -42,11 +44,13 @@ class FakeSession:
         self._decoder = decoder
         self.name = "peer"
         self.said: list[Any] = []
+        self.closed = False
 
     def send(self, data: bytes) -> None:
         self.said.append(self._decoder.decode(data))
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
 
     def silent(self, now: float) -> float:
         return 0.0
@@ -57,7 +61,7 @@ class World:
 
     port = 5555
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float = 5.0) -> None:
         self.loop = Loop()
         self.published: list[tuple[str, str | None]] = []
         self.node = FakeSession(messages.to_node)
@@ -69,7 +73,7 @@ class World:
             [config],
             self,  # type: ignore[arg-type]
             lambda name, ready, failed: ready(self.node),  # type: ignore[arg-type]
-            timeout=5.0,
+            timeout=timeout,
             wait=10.0,
         )
         assert self.loop.run(lambda: bool(self.node.said), 10)
@@ -145,6 +149,64 @@ def test_what_only_a_node_still_knows_of_has_ended(world: World, node_first: boo
     if not node_first:
         world.offer(held(P), held(Q))
     assert (world.ended(P), world.ended(Q)) == (1, 0)
+
+
+def test_a_program_whose_bridge_stays_away_has_ended_when_nothing_of_it_runs() -> None:
+    world = World(timeout=0.5)
+    world.offer(held(P), held(Q))
+    bridge = world.bridge(programs=(P, Q))
+    world.gone(bridge)
+    world.hear(world.node, Exited(P, 1, 1, Status(signal="SIGKILL")))
+    assert world.loop.run(lambda: world.ended(P) == 1, 10)
+    assert world.ended(Q) == 0, "it runs, so its bridge may be only cut off"
+    world.bridge(ended=(P,), programs=(Q,))
+    assert (world.ended(P), world.ended(Q)) == (1, 0)
+    world.loop.close()
+
+
+def test_a_new_master_ends_what_has_no_bridge_any_more() -> None:
+    world = World(timeout=0.5)
+    world.offer(held(P))
+    world.hear(world.node, Exited(P, 1, 1))
+    assert world.loop.run(lambda: world.ended(P) == 1, 10)
+    world.loop.close()
+
+
+def names(world: World) -> dict[str, str]:
+    request = cluster.encode(cluster.AskStatus(False))
+    status = cluster.reply_decoder.decode(world.master.answer(request))
+    assert isinstance(status, cluster.Status)
+    return {each.program: each.name for each in status.programs}
+
+
+def test_programs_have_names_for_as_long_as_they_run(world: World) -> None:
+    world.offer()
+    bridge = world.bridge()
+    world.hear(bridge, messages.Named(P, "fib.py"))
+    world.hear(bridge, ask(P))
+    world.hear(bridge, ask(Q))
+    assert names(world) == {P.hex(): "fib.py", Q.hex(): ""}
+    world.gone(bridge)
+    assert names(world) == {}
+    bridge = world.bridge(programs=(P,))
+    world.hear(bridge, messages.Named(P, "fib.py"))
+    assert names(world) == {P.hex(): "fib.py"}
+    world.hear(bridge, Finish(P))
+    assert names(world) == {}
+    world.hear(bridge, ask(P))
+    assert names(world) == {P.hex(): ""}
+
+
+@pytest.mark.parametrize("name", ["[::]:0", "0.0.0.0:9999", "10.0.0.9:0", "nonsense"])
+def test_a_node_that_nobody_can_connect_to_does_not_join(world: World, name: str) -> None:
+    session = FakeSession(messages.to_bridge)
+    world.hear(session, messages.Join(name))
+    assert session.closed
+    status = cluster.reply_decoder.decode(
+        world.master.answer(cluster.encode(cluster.AskStatus(False)))
+    )
+    assert isinstance(status, cluster.Status)
+    assert [node.node for node in status.nodes] == [NODE]
 
 
 def test_the_end_of_an_agent_is_told_to_the_bridge(world: World) -> None:

@@ -4,11 +4,13 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from constellation.control.messages import Status
 from constellation_daemons.messages import Exited, Place, Started, Withdraw
 from constellation_daemons.node.ledger import Ledger
 
 P, Q = b"p" * 16, b"q" * 16
 PID = b"k" * 16
+OK, KILLED = Status(code=0), Status(signal="SIGKILL")
 
 
 def place(program: bytes = P, number: int = 1, attempt: int = 1) -> Place:
@@ -28,7 +30,7 @@ def test_the_whole_of_a_process(ledger: Ledger) -> None:
     assert ledger.running(P, 1, PID) == [Started(P, 1, 1, PID)]
     (held,) = ledger.held()
     assert held.pid == PID
-    assert ledger.dead(P, 1, "exited: 0") == [Exited(P, 1, 1, "exited: 0")]
+    assert ledger.dead(P, 1, OK) == [Exited(P, 1, 1, OK)]
     assert not ledger.holds(P)
     assert list(ledger.held()) == []
 
@@ -46,7 +48,7 @@ def test_what_is_placed_twice_is_held_once(ledger: Ledger) -> None:
 
 def test_what_is_not_held_is_told_of_by_nobody(ledger: Ledger) -> None:
     assert ledger.running(P, 1, PID) == []
-    assert ledger.dead(P, 1, "") == []
+    assert ledger.dead(P, 1, OK) == []
     assert ledger.gone(P, "") == []
 
 
@@ -55,20 +57,20 @@ def test_a_program_that_leaves_takes_all_of_its_own_along(ledger: Ledger) -> Non
         ledger.place(place(P, number))
     ledger.place(place(Q, 1))
     told = ledger.gone(P, "its agent has ended")
-    assert told == [Exited(P, number, 1, "its agent has ended") for number in (1, 2)]
+    assert told == [Exited(P, number, 1, Status(lost="its agent has ended")) for number in (1, 2)]
     assert not ledger.holds(P)
     assert ledger.holds(Q)
 
 
 def test_withdrawing_what_is_not_there_is_answered(ledger: Ledger) -> None:
-    assert ledger.withdraw(Withdraw(P, 1, 3)) == (False, [Exited(P, 1, 3, "")])
+    assert ledger.withdraw(Withdraw(P, 1, 3)) == (False, [Exited(P, 1, 3, Status())])
 
 
 def test_withdrawing_what_has_no_process_yet_ends_it_if_it_comes(ledger: Ledger) -> None:
     ledger.place(place())
     kill, told = ledger.withdraw(Withdraw(P, 1, 1))
     assert kill
-    assert told == [Exited(P, 1, 1, "withdrawn")]
+    assert told == [Exited(P, 1, 1, Status(lost="withdrawn"))]
     assert not ledger.holds(P)
 
 
@@ -77,7 +79,7 @@ def test_withdrawing_what_runs_kills_it_and_its_end_is_told(ledger: Ledger) -> N
     ledger.running(P, 1, PID)
     assert ledger.withdraw(Withdraw(P, 1, 1)) == (True, [])
     assert ledger.holds(P)
-    assert ledger.dead(P, 1, "SIGKILL") == [Exited(P, 1, 1, "SIGKILL")]
+    assert ledger.dead(P, 1, KILLED) == [Exited(P, 1, 1, KILLED)]
 
 
 def test_an_earlier_attempt_is_withdrawn_from_a_later_one_in_vain(ledger: Ledger) -> None:
@@ -116,7 +118,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(program=programs, number=numbers)
     def die(self, program: bytes, number: int) -> None:
-        self.ends(list(self.ledger.dead(program, number, "")), program, number)
+        self.ends(list(self.ledger.dead(program, number, OK)), program, number)
 
     @rule(program=programs)
     def leave(self, program: bytes) -> None:
