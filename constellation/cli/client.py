@@ -370,7 +370,8 @@ class Client:
         self._say(Suspend())
         self._loop.run(lambda: self._bridge.unreceived == 0, _GOODBYE)
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        since = time.monotonic()
         os.kill(os.getpid(), signal.SIGTSTP)  # ends when someone continues us
         signal.signal(signal.SIGTSTP, signals.caught)
-        self._sessions.awoke()
+        self._sessions.awoke(time.monotonic() - since)
         self._say(Resume())

@@ -20,6 +20,7 @@ class _Near(Session):
         self.name = name
         self.open = True
         self.patient = True
+        self.given_up = False
         self._loop = loop
         self._owner = owner
         self.other: _Near = self

@@ -34,6 +34,11 @@ A connection whose other end is closed tells more than silence: who still lives 
 once. So who has not done that in :data:`CUT` seconds is lost as well. And who answers there as
 somebody else has been started anew, and knows nothing of the session.
 
+Nor need silence tell an end that was stopped itself (by a debugger, by swapping), and whose peers
+have given it up meanwhile: who listens answers what comes for a session that is over with a BYE
+that names no stream. Who has dialled knows at once then, that the peer lives and that nothing of
+the session is left, and may dial again. Such an end is told from others: the session was given up.
+
 How much may be under way is not bounded here but by what is sent: output has room that its reader
 gives, files are asked for, and everything else is small.
 """
@@ -45,14 +50,14 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from constellation.session.loop import Loop
 from constellation.transport.router import Router, Unroutable, key_of_route
 from constellation.wire import events as wire_events
 from constellation.wire.codec import decode, encode
 from constellation.wire.errors import WireError
-from constellation.wire.frames import VERSION, Buffer, Frame, Hello, Probe
+from constellation.wire.frames import VERSION, Buffer, Bye, Frame, Hello, Probe
 from constellation.wire.link import ACK_DELAY, Link
 
 logger = logging.getLogger(__name__)
@@ -100,6 +105,8 @@ class Session:
         name: The peer, for people.
         open: Whether messages may be sent.
         patient: Whether the peer may be silent for as long as it likes: it has said so.
+        given_up: Whether the session has ended because the peer, which lives, took this end for
+            lost.
     """
 
     def __init__(
@@ -112,6 +119,7 @@ class Session:
         self.name = endpoint.removeprefix("tcp://") or key.hex()[:7]
         self.open = True
         self.patient = False
+        self.given_up = False
         self._endpoint = endpoint
         self._link = link
         self._outbound = link.outbound("")
@@ -184,6 +192,8 @@ class Sessions:
         self._connect_timeout = connect_timeout
         self._sessions: dict[bytes, Session] = {}  # by the peer's key
         self._past: dict[str, None] = {}  # names of sessions that have ended, the oldest first
+        self._last: dict[bytes, str] = {}  # of peers that dialled: the session that has ended last
+        self._held_up: tuple[float, float] | None = None  # when it was noticed, and seconds
         self._watches_monitor = False
         self._closed = False
         loop.watch(router.fd, router.readable, self._ready)
@@ -205,9 +215,17 @@ class Sessions:
         self._transmit(session)
         return session
 
-    def awoke(self) -> None:
+    @property
+    def held_up(self) -> float | None:
+        """The seconds for which this process was not run, if sessions may have ended of that."""
+        if self._held_up is None or monotonic() - self._held_up[0] >= self._timeout:
+            return None
+        return self._held_up[1]
+
+    def awoke(self, seconds: float) -> None:
         """This process was stopped for a while: that it heard nothing means nothing."""
         now = monotonic()
+        self._held_up = now, seconds
         for session in self:
             session._heard_at = now
             if session._cut_at is not None:
@@ -245,10 +263,16 @@ class Sessions:
             return
         key = key_of_route(route)
         session = self._sessions.get(key)
+        if session is None and route[:1] == b"O":
+            return  # this end has hung up, and the peer does not know that yet
         try:
             frame = decode(message[1:])
             session = self._concerned(session, key, frame)
             if session is None:
+                self._answer_over(route, key)
+                return
+            if type(frame) is Bye and not frame.last:
+                self._given_up(session)
                 return
             now = session._heard_at = monotonic()
             session._known = True
@@ -268,6 +292,23 @@ class Sessions:
     def _reply(self, route: bytes, request: bytes, answer: Callable[[bytes], bytes]) -> None:
         with contextlib.suppress(Unroutable):  # whoever asked is gone
             self._router.send(route, [b"", answer(request)])
+
+    def _answer_over(self, route: bytes, key: bytes) -> None:
+        """Tell who speaks of a session that is over that it is, if it has opened that."""
+        name = self._last.get(key)
+        if name is None or key in self._sessions or route[:1] != b"I":
+            return
+        with contextlib.suppress(Unroutable):
+            self._router.send(route, encode(Hello(VERSION, self._key, name)))
+            self._router.send(route, encode(Bye("it is over")))
+
+    def _given_up(self, session: Session) -> None:
+        """The peer knows nothing of a session any more."""
+        session.given_up = True
+        held_up = self.held_up
+        why = "" if held_up is None else f", since this end was not run for {held_up:.1f} s"
+        reason = f"{session.name} has given up the session{why}"
+        self._end(session, reason if session.open else None)
 
     def _serve_gate(self) -> bool:
         assert self._router.gate is not None
@@ -406,8 +447,9 @@ class Sessions:
 
     def _look(self) -> None:
         now = monotonic()
-        if now - self._timer.when > BEAT:
-            self.awoke()  # held up, and what has come meanwhile is yet to be read
+        late = now - self._timer.when
+        if late > BEAT:
+            self.awoke(late)  # what has come meanwhile is yet to be read
         self._timer = self._loop.at(now + _LOOK, self._look)
         if self._router.doorkeeper is not None:
             self._router.doorkeeper.tick(now)
@@ -427,7 +469,12 @@ class Sessions:
         if self._stalled(session, now):
             self._dial_anew(session)
         if session._cut_at is not None and now - session._cut_at >= CUT:
-            self._end(session, f"{session.name} has closed the connection, and made no other")
+            held_up = self.held_up
+            # Who was stopped for that long was taken for lost, by peers that live.
+            own = held_up is not None and held_up >= self._timeout / 2
+            why = f", after this end was not run for {held_up:.1f} s" if own else ""
+            reason = f"{session.name} has closed the connection, and made no other{why}"
+            self._end(session, reason)
             return
         if not session.open and session._link.delivered and not session._link.pending:
             self._end(session, None)
@@ -450,6 +497,8 @@ class Sessions:
     # -- the beginning and the end
 
     def _add(self, key: bytes, endpoint: str, identity: str) -> Session:
+        if not endpoint:
+            self._last.pop(key, None)
         link = Link(self._key, identity, window=_WINDOW, fragment=_FRAGMENT)
         link.outbound("").open("", "raw")
         session = self._sessions[key] = Session(self, key, endpoint, link, identity)
@@ -458,9 +507,9 @@ class Sessions:
     def _end(self, session: Session, reason: str | None) -> None:
         del self._sessions[session.key]
         was_open, session.open = session.open, False
-        self._past[session._identity] = None
-        if len(self._past) > _REMEMBERED:
-            del self._past[next(iter(self._past))]
+        _remember(self._past, session._identity, None)
+        if not session._endpoint:
+            _remember(self._last, session.key, session._identity)
         if session._left:
             # The peer waits to hear that all of it was received.
             session._link.tick(monotonic() + ACK_DELAY)
@@ -470,3 +519,14 @@ class Sessions:
         session._route = None
         if session._told and (was_open or reason is not None):
             self._owner.ended(session, reason)
+
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+def _remember(past: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """Keep this, and not too much."""
+    past[key] = value
+    if len(past) > _REMEMBERED:
+        del past[next(iter(past))]
