@@ -440,6 +440,7 @@ class Master:
                 self._place(instruction)
             case instructions.Queue(request, missing):
                 self._waiting[request] = None
+                self._placing.pop(request, None)
                 self._begin_watching()
                 program = bytes.fromhex(request.asker)
                 self._say(request, messages.Waits(program, request.number, missing))
