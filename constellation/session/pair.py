@@ -20,6 +20,7 @@ class _Near(Session):
         self.name = name
         self.open = True
         self.patient = True
+        self.lenient = False
         self.given_up = False
         self._loop = loop
         self._owner = owner

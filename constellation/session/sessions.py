@@ -53,6 +53,7 @@ from time import monotonic
 from typing import Protocol, TypeVar
 
 from constellation.session.loop import Loop
+from constellation.transport.kernel import unanswered, wait_for_reader
 from constellation.transport.router import Router, Unroutable, key_of_route
 from constellation.wire import events as wire_events
 from constellation.wire.codec import decode, encode
@@ -105,6 +106,9 @@ class Session:
         name: The peer, for people.
         open: Whether messages may be sent.
         patient: Whether the peer may be silent for as long as it likes: it has said so.
+        lenient: Whether the peer may be silent for as long as its machine answers: it may have been
+            stopped, and could not say so. Where the system does not tell (it is not Linux), this
+            changes nothing.
         given_up: Whether the session has ended because the peer, which lives, took this end for
             lost.
     """
@@ -119,6 +123,10 @@ class Session:
         self.name = endpoint.removeprefix("tcp://") or key.hex()[:7]
         self.open = True
         self.patient = False
+        self.lenient = False
+        self._descriptor = -1  # of the connection that it was heard over last
+        self._unlimited = -1  # the one for which the system has no limit any more
+        self._unanswered_since: float | None = None  # by its machine
         self.given_up = False
         self._endpoint = endpoint
         self._link = link
@@ -277,6 +285,8 @@ class Sessions:
             now = session._heard_at = monotonic()
             session._known = True
             session._cut_at = None
+            session._unanswered_since = None
+            self._note_origin(session)
             if route not in session._routes:
                 session._routes.add(route)
             if session._route is None:
@@ -288,6 +298,12 @@ class Sessions:
             return
         self._handle(session)
         self._transmit(session)
+
+    def _note_origin(self, session: Session) -> None:
+        session._descriptor = origin = self._router.origin
+        if session.lenient and session._unlimited != origin:
+            session._unlimited = origin
+            wait_for_reader(origin)
 
     def _reply(self, route: bytes, request: bytes, answer: Callable[[bytes], bytes]) -> None:
         with contextlib.suppress(Unroutable):  # whoever asked is gone
@@ -458,7 +474,9 @@ class Sessions:
 
     def _look_after(self, session: Session, now: float) -> None:
         limit = self._timeout if session._known else self._connect_timeout
-        if now - session._heard_at >= limit and not session.patient:
+        if session.lenient and now - session._heard_at >= ANEW:
+            self._ask_system(session, now)
+        if now - session._heard_at >= limit and not self._may_be_silent(session, limit):
             quiet = f"{session.name} has said nothing for {limit:g} s"
             never = (
                 f"{session.name} does not answer: no connection within {limit:g} s; "
@@ -485,6 +503,27 @@ class Sessions:
         if now - session._sent_at >= BEAT:
             self._beat(session, now)
         self._transmit(session)
+
+    def _may_be_silent(self, session: Session, limit: float) -> bool:
+        if not session.lenient:
+            return session.patient
+        machine = unanswered(session._descriptor)
+        if machine is None:
+            return session.patient
+        since = session._unanswered_since
+        return since is None or monotonic() - since < ANEW or machine < limit
+
+    def _ask_system(self, session: Session, now: float) -> None:
+        """See whether the machine of a peer that is silent answers.
+
+        The system asks ever more seldom while a window is closed, and an answer takes a moment. So
+        none counts as lacking before it has lacked for a while.
+        """
+        machine = unanswered(session._descriptor)
+        if machine is None or machine < ANEW:
+            session._unanswered_since = None
+        elif session._unanswered_since is None:
+            session._unanswered_since = now
 
     def _stalled(self, session: Session, now: float) -> bool:
         """Whether the connection is to be made anew."""

@@ -41,6 +41,7 @@ _SNDMORE = int(zmq.SNDMORE)
 _FIRST = _SNDMORE | _NOBLOCK
 _EVENTS = int(zmq.EVENTS)
 _RCVMORE = int(zmq.RCVMORE)
+_SRCFD = int(zmq.SRCFD)
 _DISCONNECTED = int(zmq.EVENT_DISCONNECTED)
 _MOST_EVENTS = 256
 _event = struct.Struct("=HI")  # the number of an event, and its value
@@ -97,6 +98,10 @@ class Router:
         network: How it is reached where there are several machines; None: there is one.
         security: How connections over TCP are secured; None: there are none, or they are not.
         doorkeeper: Logs who connects and is no peer; None: nobody does.
+
+    Attributes:
+        notes_origin: Whether it is noted where each message came from, which costs a little.
+        origin: The descriptor that the last message came from, which is libzmq's, if that is noted.
     """
 
     def __init__(
@@ -154,6 +159,8 @@ class Router:
         # the next, and the protocol mends the loss.
         self._left = 0  # parts, at most, of a message that is being sent
         self._receiving = False
+        self.notes_origin = False
+        self.origin = -1
         self._watched = [(router, _POLLIN)]
         self._send = fast.send
         self._receive = fast.recv
@@ -287,7 +294,11 @@ class Router:
         self._receiving = True
         # Behind a route there is always something: a header, which is small.
         route = receive(_NOBLOCK)
-        header = receive(_NOBLOCK)
+        if self.notes_origin:
+            frame = receive(_NOBLOCK, False)
+            self.origin, header = frame.get(_SRCFD), frame.bytes
+        else:
+            header = receive(_NOBLOCK)
         message = [route, header]
         if header.startswith(_ALONE):
             # To ask whether there is more takes longer than to receive it. It is skipped if there

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
+import subprocess
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -211,3 +214,106 @@ def test_a_master_that_is_stopped_between_a_place_and_its_grant(
             os.kill(master, signal.SIGCONT)
         running.until(lambda: running.output().count(b"up\n") == 1, 15.0)
         finish(running, 0)
+
+
+# -- clients --------------------------------------------------------------------------------------
+
+COUNTING = """
+    import itertools
+    import sys
+    import time
+
+    def main():
+        init()
+        pause = float(sys.argv[1])
+        for number in itertools.count():
+            print(number, flush=True)
+            if pause:
+                time.sleep(pause)
+
+    main()
+"""
+
+
+def interrupt(running: programs.Running) -> None:
+    running.signal(signal.SIGINT)
+    running.signal(signal.SIGINT)
+    assert running.wait() == 130
+
+
+@pytest.mark.parametrize(
+    ("pause", "seconds"),
+    [(0.05, TIMEOUT + 3), (0, TIMEOUT + 3), pytest.param(0, 45, marks=pytest.mark.long)],
+)
+def test_a_client_that_was_stopped_goes_on(
+    cluster: Cluster, tmp_path: Path, pause: float, seconds: float
+) -> None:
+    """It could not say so before, and what is printed meanwhile is printed then."""
+    with cluster.start(write(tmp_path, COUNTING), str(pause)) as running:
+        running.until(lambda: running.output().count(b"\n") > 20)
+        with stopped(running.process.pid):
+            time.sleep(seconds)
+        now = running.output().count(b"\n")
+        running.until(lambda: running.output().count(b"\n") > now + 100)
+        interrupt(running)
+    lines = running.output().decode().splitlines()
+    whole = lines if running.output().endswith(b"\n") else lines[:-1]
+    assert [int(line) for line in whole] == list(range(len(whole)))
+
+
+def test_a_client_that_is_killed_while_it_is_stopped_is_gone(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    with cluster.start(write(tmp_path, COUNTING), "0.05") as running:
+        running.until(lambda: running.output().count(b"\n") > 20)
+        os.kill(running.process.pid, signal.SIGSTOP)
+        time.sleep(TIMEOUT + 2)
+        assert cluster.status().programs
+        running.signal(signal.SIGKILL)
+        cluster.wait_for(lambda: not cluster.status().programs, 5.0)
+
+
+# Found by every interpreter of the services; it is the bridge that no system tells anything.
+UNTOLD = """
+    import sys
+
+    if "constellation_daemons.bridge.main" in sys.orig_argv:
+        import constellation.transport.kernel
+
+        constellation.transport.kernel.unanswered = lambda fd: None
+"""
+
+
+def test_a_client_that_was_taken_for_gone_says_that_it_was_stopped(tmp_path: Path) -> None:
+    """Where the system does not tell whether the machine is there."""
+    directory, modules = tmp_path / "cluster", tmp_path / "modules"
+    directory.mkdir()
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text(textwrap.dedent(UNTOLD))
+    path = write(tmp_path, COUNTING)
+    sizes = (Size("1 GiB", 1),)
+    with clusters.cluster(directory, sizes=sizes, timeout=2.0, modules=(modules,)) as own:
+        for form in ("human", "json"):
+            with subprocess.Popen(
+                own.command("--format", form, path, "0.05"),
+                env=own.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            ) as client:
+                assert client.stdout is not None
+                client.stdout.readline()
+                with stopped(client.pid):
+                    own.wait_for(lambda: len(own.status().programs) == 1)
+                    own.wait_for(lambda: not own.status().programs)
+                out, err = client.communicate(timeout=clusters.LIMIT)
+            assert client.returncode == 101
+            told = out if form == "json" else err
+            assert re.search(
+                rb"this command was not run for \d+ s, "
+                rb"and its program was ended as if it had gone",
+                told,
+            ), (out[-1000:], err)
+            assert b"bridge" not in told
+            own.settle()

@@ -91,6 +91,7 @@ class Bridge:
         self._clients: dict[Session, Deployment | None] = {}
         self._agents: dict[Session, Deployment] = {}
         self._sessions = Sessions(loop, router, key, self, answer=self._answer, timeout=timeout)
+        router.notes_origin = True  # see `Session.lenient`
         self._who = cluster.Who("bridge", None)
         self._master: MasterPlacing | None = None
         self._open = placing is not None
@@ -232,6 +233,7 @@ class Bridge:
         if isinstance(message, Greeting):
             if why is None:
                 self._clients[session] = None
+                session.lenient = True  # a command that is stopped is still wanted
             if why is None and not self._open:
                 self._early.append(session)
                 self.loop.after(_NOTE_AFTER, partial(self._tell_early, session))
