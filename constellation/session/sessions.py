@@ -226,7 +226,8 @@ class Sessions:
     @property
     def held_up(self) -> float | None:
         """The seconds for which this process was not run, if sessions may have ended of that."""
-        if self._held_up is None or monotonic() - self._held_up[0] >= self._timeout:
+        # Peers that were there show it within the timeout; who has ended for that does not.
+        if self._held_up is None or monotonic() - self._held_up[0] >= self._timeout + CUT:
             return None
         return self._held_up[1]
 

@@ -216,6 +216,25 @@ def test_a_master_that_is_stopped_between_a_place_and_its_grant(
         finish(running, 0)
 
 
+def test_a_bridge_that_was_stopped_says_so(tmp_path: Path) -> None:
+    """What ran on nodes has ended without it, and that is no fault of theirs."""
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    with (
+        clusters.cluster(directory, sizes=SIZES, timeout=2.0) as own,
+        own.start(write(tmp_path, ONE_BY_ONE), stdin=True) as running,
+    ):
+        spawn(running, 1)
+        with stopped(own.bridge_process()):
+            time.sleep(3.5)
+            own.wait_for(lambda: not own.agents(2))
+        assert running.wait() == 101
+        ends = {str(node.end) for node in running.tree.all()}
+        assert all(end.startswith("lost: the bridge was not run for ") for end in ends), ends
+        own.settle()
+        assert "is lost" not in own.log(own.master)
+
+
 # -- clients --------------------------------------------------------------------------------------
 
 COUNTING = """

@@ -521,13 +521,22 @@ class Deployment:
         self._say(Taken(size, closed))
 
     @_contained
-    def agent_ended(self, session: Session, reason: str | None) -> None:
-        """An agent is gone."""
+    def agent_ended(
+        self, session: Session, reason: str | None, *, stopped: str | None = None
+    ) -> None:
+        """An agent is gone.
+
+        Args:
+            session: That with it.
+            reason: What was wrong; None: it has closed it.
+            stopped: What is told in place of that, if it is not the agent's fault.
+        """
         self._idle = {node: each for node, each in self._idle.items() if each is not session}
         host = self._agents.get(session)
         if host is not None:
             self._forget_agent(session)
-            host.lose(f"node {host.node}" if reason is None else f"node {host.node}: {reason}")
+            own = f"node {host.node}" if reason is None else f"node {host.node}: {reason}"
+            host.lose(own if stopped is None else stopped)
             self._look()
 
     def _forget_agent(self, session: Session) -> None:
