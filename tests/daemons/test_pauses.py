@@ -216,6 +216,31 @@ def test_a_master_that_is_stopped_between_a_place_and_its_grant(
         finish(running, 0)
 
 
+def test_what_a_node_runs_since_it_came_back_outlives_a_stop_of_the_master(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    name = cluster.node(2)
+    with cluster.start(write(tmp_path, ONE_BY_ONE), stdin=True) as running:
+        spawn(running, 1)
+        with stopped(cluster.running[name].pid):
+            gone(running, 1)
+            cluster.wait_for(lambda: cluster.states()[name] == "lost")
+        cluster.wait_until_joined()
+        spawn(running, 2)
+        before = left(cluster)
+        with stopped(cluster.running[cluster.master].pid):
+            cluster.wait_for(lambda: left(cluster) == before + 2)
+        cluster.wait_for(lambda: len(cluster.status().programs) == 1)
+        cluster.wait_until_joined()
+        (agent,) = cluster.agents(2)
+        time.sleep(2.0)
+        assert cluster.agents(2) == [agent]
+        finish(running, 101)
+    first, second = running.tree.children
+    assert str(first.end).startswith(f"lost: node {name}")
+    assert second.end == 0
+
+
 def test_a_bridge_that_was_stopped_says_so(tmp_path: Path) -> None:
     """What ran on nodes has ended without it, and that is no fault of theirs."""
     directory = tmp_path / "cluster"

@@ -241,7 +241,10 @@ class MasterPlacing:
                 programs.open()
             case Missing(nodes):
                 self._missing = nodes
-            case Granted(program, number, node, _):
+            case Granted(program, number, node, incarnation):
+                # It is there again, and has ended what it had of the program before. To say later
+                # that it is lost would have it end what it has now.
+                self._lost.get(program, set()).discard((node, incarnation))
                 if self._answered(program, number):
                     programs.placed(program, number, node)
                 elif program not in self._next:

@@ -181,6 +181,24 @@ def test_a_new_master_is_told_everything(show: Show) -> None:
     assert show.told[-1] == ("node_lost", P, "10.0.0.3:9999")
 
 
+def test_a_node_that_is_used_again_is_not_believed_lost(show: Show) -> None:
+    show.hear(Open())
+    for number in (1, 2):
+        show.ask(number)
+    for node in ("10.0.0.2:9999", "10.0.0.3:9999"):
+        show.hear(NodeLost(P, node, 5))
+    show.hear(Granted(P, 1, "10.0.0.2:9999", 5))
+    show.hear(Granted(P, 2, "10.0.0.3:9999", 6))
+    show.hear(NodeLost(P, "10.0.0.3:9999", 6))
+    show.placing.ended("gone")
+    assert show.loop.run(lambda: len(show.sessions) == 2, 10.0)
+    believed = [each for each in show.said if isinstance(each, Believes)]
+    assert {(each.node, each.incarnation) for each in believed} == {
+        ("10.0.0.3:9999", 5),
+        ("10.0.0.3:9999", 6),
+    }
+
+
 def test_a_master_is_told_what_has_ended_until_one_has_heard_it(show: Show) -> None:
     for program in (P, Q, R):
         show.placing.ask(program, 1, NEEDS, wait=True)
