@@ -22,6 +22,7 @@ class _Near(Session):
         self.patient = True
         self.lenient = False
         self.given_up = False
+        self.replaced = False
         self._loop = loop
         self._owner = owner
         self.other: _Near = self

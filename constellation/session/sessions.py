@@ -111,6 +111,7 @@ class Session:
             changes nothing.
         given_up: Whether the session has ended because the peer, which lives, took this end for
             lost.
+        replaced: Whether the session has ended because the peer has begun another one.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Session:
         self._unlimited = -1  # the one for which the system has no limit any more
         self._unanswered_since: float | None = None  # by its machine
         self.given_up = False
+        self.replaced = False
         self._endpoint = endpoint
         self._link = link
         self._outbound = link.outbound("")
@@ -347,6 +349,7 @@ class Sessions:
         if frame.endpoint in self._past:
             return None  # it has not heard yet that its session is over
         if session is not None:
+            session.replaced = True
             self._end(session, f"{session.name} has begun another session")
         session = self._add(key, "", frame.endpoint)
         session._agreed = True

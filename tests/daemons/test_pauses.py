@@ -120,6 +120,56 @@ def test_a_master_that_was_stopped_takes_no_node_for_lost(cluster: Cluster, tmp_
     assert "is lost" not in cluster.log(cluster.master)
 
 
+BUSY = """
+    import sys
+    import threading
+    import time
+
+    stop = threading.Event()
+
+    def work(parent, number):
+        with Sender(parent) as sender:
+            sender.send(number).block()
+            time.sleep(0.1)
+
+    def spawner():
+        count = 0
+        while not stop.is_set():
+            child = spawn(work, count, resources=Resources(mem="60 MiB", cpu=0.05)).block()
+            assert list(Receiver[int](child)) == [count]
+            count += 1
+
+    def main():
+        init(Resources(mem="1800 MiB", cpu=0.1))
+        threads = [threading.Thread(target=spawner) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        print("all up", flush=True)
+        sys.stdin.read()
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+    main()
+"""
+
+
+def test_a_master_may_be_stopped_at_any_moment_of_a_spawn(cluster: Cluster, tmp_path: Path) -> None:
+    """There is always one under way, in each of its steps."""
+    master = cluster.running[cluster.master].pid
+    with cluster.start(write(tmp_path, BUSY), stdin=True) as running:
+        running.until(lambda: b"all up\n" in running.output())
+        for seconds in (0.5, CONFIRM + 0.5, TIMEOUT + 2, 1.0, TIMEOUT + 2):
+            with stopped(master):
+                running.for_a_while(seconds)
+            seen = len(running.events)
+            running.until(lambda: len(running.events) > seen + 100)  # noqa: B023
+        running.close_stdin()
+        assert running.wait() == 0
+    assert {node.end for node in running.tree.all()} == {0}
+    assert running.tree.streams[2] == b""
+
+
 # One process after the other, for which only the second node has room, and for two at once.
 ONE_BY_ONE = """
     import sys

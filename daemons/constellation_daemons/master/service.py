@@ -160,11 +160,22 @@ class Master:
             self._session_over(node, session, reason)
         elif self._bridges.pop(session, None) is not None:
             logger.warning("a bridge is gone: %s", reason or "it has ended")
-            for program, owner in list(self._programs.items()):
-                if owner is session:
-                    del self._programs[program]
-                    self._forget_waiting(program)
-                    self._handle(events.AskerGone(program))
+            if session.replaced:
+                # It was this master that was not heard of. The bridge is about to say hello.
+                self._loop.after(self._timeout, lambda: self._askers_gone(session))
+            else:
+                self._askers_gone(session)
+
+    def _askers_gone(self, session: Session) -> None:
+        """The programs of a bridge have nobody any more who asks for them."""
+        for program, owner in list(self._programs.items()):
+            if owner is session:
+                self._asker_gone(program)
+
+    def _asker_gone(self, program: str) -> None:
+        del self._programs[program]
+        self._forget_waiting(program)
+        self._handle(events.AskerGone(program))
 
     # -- nodes
 
@@ -367,12 +378,24 @@ class Master:
         session.name = hello.endpoint
         logger.info("bridge %s has come, with Python %s", hello.endpoint, hello.python)
         self._bridges[session] = hello.endpoint
+        self._take_back(hello)
         for program in hello.programs:
             self._runs(program.hex(), session)
         self._end_others(hello.endpoint)
         for program in hello.ended:
             self._program_ended(program.hex(), unheard=True)
         self._tell_whether_open([session])
+
+    def _take_back(self, hello: messages.BridgeHello) -> None:
+        """A bridge is there again whose programs were kept for it."""
+        running = {program.hex() for program in hello.programs}
+        for program, owner in list(self._programs.items()):
+            if owner in self._bridges or self._bridge_of[program] != hello.endpoint:
+                continue
+            if program in running:
+                self._handle(events.AskerBack(program))
+            else:
+                self._asker_gone(program)
 
     def _runs(self, program: str, session: Session) -> None:
         """A bridge has this program."""
@@ -469,10 +492,9 @@ class Master:
     def _place(self, place: instructions.Place) -> None:
         request = place.request
         self._settled(request)
-        session = self._programs.get(request.asker)
-        if session is None:
+        if request.asker not in self._programs:
             return  # its bridge is gone; that is handled by its end
-        bridge = self._bridges[session]
+        bridge = self._bridge_of[request.asker]
         self._placing[request] = place.attempt
         self._send_to(
             place.node,

@@ -28,6 +28,7 @@ from constellation_daemons.messages import (
     Held,
     Offer,
     Place,
+    Withdraw,
 )
 from constellation_daemons.node_config import Node as NodeConfig
 
@@ -45,6 +46,7 @@ class FakeSession:
         self._decoder = decoder
         self.name = "peer"
         self.given_up = False
+        self.replaced = False
         self.said: list[Any] = []
 
     def send(self, data: bytes) -> None:
@@ -216,6 +218,50 @@ def test_a_node_that_does_not_come_back_is_lost(world: World) -> None:
     assert time.monotonic() - start > 4.0
     world.offer()
     assert ("node.joined", None) in world.published[-2:]
+
+
+def replaced(world: World, bridge: Any) -> None:
+    bridge.replaced = True
+    world.gone(bridge)
+
+
+def test_what_is_under_way_goes_on_when_a_bridge_has_another_session(world: World) -> None:
+    bridge = world.bridge()
+    world.offer()
+    for number in (1, 2):
+        world.hear(bridge, Ask(P, number, 1 << 20, 10**7, True, 1))
+    world.hear(world.node, Confirmed(P, 1, 1))
+    replaced(world, bridge)
+    world.hear(world.node, Confirmed(P, 2, 1))  # which the bridge is not told
+    again = world.bridge(programs=(P,))
+    world.hear(again, Ask(P, 2, 1 << 20, 10**7, True, 2))
+    world.hear(world.node, Confirmed(P, 2, 1))
+    assert again.said[-1] == Granted(P, 2, NODE, 1)
+    assert not any(isinstance(each, Withdraw) for each in world.node.said)
+    world.loop.run(lambda: False, 5.5)
+    assert not any(isinstance(each, Withdraw) for each in world.node.said)
+    world.gone(again)
+    assert [type(each) for each in world.node.said].count(Withdraw) == 2
+
+
+def test_a_bridge_with_another_session_may_have_lost_a_program(world: World) -> None:
+    bridge = world.bridge()
+    world.offer()
+    world.hear(bridge, ask(P))
+    world.hear(bridge, ask(Q))
+    replaced(world, bridge)
+    world.bridge(programs=(Q,), ended=(P,))
+    assert (world.ended(P), world.ended(Q)) == (1, 0)
+    assert Withdraw(P, 1, 1) in world.node.said
+    assert Withdraw(Q, 1, 1) not in world.node.said
+
+
+def test_a_bridge_that_begins_a_session_and_does_not_come_is_gone(world: World) -> None:
+    bridge = world.bridge()
+    world.offer()
+    world.hear(bridge, ask(P))
+    replaced(world, bridge)
+    assert world.loop.run(lambda: Withdraw(P, 1, 1) in world.node.said, 10.0)
 
 
 def test_who_is_stopped_once_more_still_waits(world: World) -> None:
