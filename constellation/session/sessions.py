@@ -324,6 +324,7 @@ class Sessions:
     def _given_up(self, session: Session) -> None:
         """The peer knows nothing of a session any more."""
         session.given_up = True
+        self._notice(monotonic())  # this may be the first that it does since it goes on
         held_up = self.held_up
         why = "" if held_up is None else f", since this end was not run for {held_up:.1f} s"
         reason = f"{session.name} has given up the session{why}"
@@ -467,14 +468,18 @@ class Sessions:
 
     def _look(self) -> None:
         now = monotonic()
-        late = now - self._timer.when
-        if late > BEAT:
-            self.awoke(late)  # what has come meanwhile is yet to be read
+        self._notice(now)
         self._timer = self._loop.at(now + _LOOK, self._look)
         if self._router.doorkeeper is not None:
             self._router.doorkeeper.tick(now)
         for session in self:
             self._look_after(session, now)
+
+    def _notice(self, now: float) -> None:
+        """See whether this process was held up: then what has come meanwhile is yet to be read."""
+        late = now - self._timer.when
+        if late > BEAT:
+            self.awoke(late)
 
     def _look_after(self, session: Session, now: float) -> None:
         limit = self._timeout if session._known else self._connect_timeout

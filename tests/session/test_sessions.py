@@ -385,3 +385,22 @@ def test_who_closes_a_session_that_was_given_up_is_told_nothing(
     assert client.ends == []
     assert server.messages == [b"one"]
     client.sessions.close()
+
+
+def test_who_goes_on_knows_first_that_it_stood_still(
+    loop: Loop, other_loop: Loop, make: Make
+) -> None:
+    """What it said last leaves only now, and is answered before it has looked at anything."""
+    server, client = make(listens=True, timeout=1.5), End(other_loop, timeout=30.0)
+    loops = loop, other_loop
+    session = client.dial(server.port)
+    session.send(b"one")
+    assert both(loops, lambda: server.messages == [b"one"] and session.unreceived == 0)
+    assert loop.run(lambda: bool(server.ends), LIMIT)
+    session.send(b"two")
+    loop.run(lambda: False, 1.0)  # it is answered
+    assert both(loops, lambda: bool(client.ends))
+    (reason,) = client.ends
+    assert reason is not None
+    assert "given up the session, since this end was not run for " in reason
+    client.sessions.close()
