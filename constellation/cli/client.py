@@ -199,6 +199,8 @@ class Client:
             why = reason or f"{session.name} has closed the connection"
             self._complain(f"{why}. Is a bridge there, and has it the same key?")
             self._code = _DENIED
+        elif self._code is None and session.given_up:
+            self._own_fault()
         elif self._code is None:
             self._lose(reason or "it has closed the connection")
 
@@ -206,6 +208,14 @@ class Client:
         """The bridge is of no use any more, and the program lost with it."""
         self._complain(f"the bridge is lost: {reason}")
         self._conclude("the bridge is lost")
+        self._code = _LOST
+
+    def _own_fault(self) -> None:
+        """The bridge is there, and has not heard of this command, which was stopped, for long."""
+        seconds = self._sessions.held_up
+        stopped = "could not be heard" if seconds is None else f"was not run for {seconds:.0f} s"
+        self._complain(f"this command {stopped}, and its program was ended as if it had gone")
+        self._conclude("the command was taken for gone")
         self._code = _LOST
 
     def _conclude(self, reason: str) -> None:
@@ -371,7 +381,8 @@ class Client:
         self._say(Suspend())
         self._loop.run(lambda: self._bridge.unreceived == 0, _GOODBYE)
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        since = time.monotonic()
         os.kill(os.getpid(), signal.SIGTSTP)  # ends when someone continues us
         signal.signal(signal.SIGTSTP, signals.caught)
-        self._sessions.awoke()
+        self._sessions.awoke(time.monotonic() - since)
         self._say(Resume())

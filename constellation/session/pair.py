@@ -20,6 +20,9 @@ class _Near(Session):
         self.name = name
         self.open = True
         self.patient = True
+        self.lenient = False
+        self.given_up = False
+        self.replaced = False
         self._loop = loop
         self._owner = owner
         self.other: _Near = self

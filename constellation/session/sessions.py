@@ -34,6 +34,11 @@ A connection whose other end is closed tells more than silence: who still lives 
 once. So who has not done that in :data:`CUT` seconds is lost as well. And who answers there as
 somebody else has been started anew, and knows nothing of the session.
 
+Nor need silence tell an end that was stopped itself (by a debugger, by swapping), and whose peers
+have given it up meanwhile: who listens answers what comes for a session that is over with a BYE
+that names no stream. Who has dialled knows at once then, that the peer lives and that nothing of
+the session is left, and may dial again. Such an end is told from others: the session was given up.
+
 How much may be under way is not bounded here but by what is sent: output has room that its reader
 gives, files are asked for, and everything else is small.
 """
@@ -45,14 +50,15 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from constellation.session.loop import Loop
+from constellation.transport.kernel import unanswered, wait_for_reader
 from constellation.transport.router import Router, Unroutable, key_of_route
 from constellation.wire import events as wire_events
 from constellation.wire.codec import decode, encode
 from constellation.wire.errors import WireError
-from constellation.wire.frames import VERSION, Buffer, Frame, Hello, Probe
+from constellation.wire.frames import VERSION, Buffer, Bye, Frame, Hello, Probe
 from constellation.wire.link import ACK_DELAY, Link
 
 logger = logging.getLogger(__name__)
@@ -100,6 +106,12 @@ class Session:
         name: The peer, for people.
         open: Whether messages may be sent.
         patient: Whether the peer may be silent for as long as it likes: it has said so.
+        lenient: Whether the peer may be silent for as long as its machine answers: it may have been
+            stopped, and could not say so. Where the system does not tell (it is not Linux), this
+            changes nothing.
+        given_up: Whether the session has ended because the peer, which lives, took this end for
+            lost.
+        replaced: Whether the session has ended because the peer has begun another one.
     """
 
     def __init__(
@@ -112,6 +124,12 @@ class Session:
         self.name = endpoint.removeprefix("tcp://") or key.hex()[:7]
         self.open = True
         self.patient = False
+        self.lenient = False
+        self._descriptor = -1  # of the connection that it was heard over last
+        self._unlimited = -1  # the one for which the system has no limit any more
+        self._unanswered_since: float | None = None  # by its machine
+        self.given_up = False
+        self.replaced = False
         self._endpoint = endpoint
         self._link = link
         self._outbound = link.outbound("")
@@ -184,6 +202,8 @@ class Sessions:
         self._connect_timeout = connect_timeout
         self._sessions: dict[bytes, Session] = {}  # by the peer's key
         self._past: dict[str, None] = {}  # names of sessions that have ended, the oldest first
+        self._last: dict[bytes, str] = {}  # of peers that dialled: the session that has ended last
+        self._held_up: tuple[float, float] | None = None  # when it was noticed, and seconds
         self._watches_monitor = False
         self._closed = False
         loop.watch(router.fd, router.readable, self._ready)
@@ -205,9 +225,18 @@ class Sessions:
         self._transmit(session)
         return session
 
-    def awoke(self) -> None:
+    @property
+    def held_up(self) -> float | None:
+        """The seconds for which this process was not run, if sessions may have ended of that."""
+        # Peers that were there show it within the timeout; who has ended for that does not.
+        if self._held_up is None or monotonic() - self._held_up[0] >= self._timeout + CUT:
+            return None
+        return self._held_up[1]
+
+    def awoke(self, seconds: float) -> None:
         """This process was stopped for a while: that it heard nothing means nothing."""
         now = monotonic()
+        self._held_up = now, seconds
         for session in self:
             session._heard_at = now
             if session._cut_at is not None:
@@ -245,14 +274,22 @@ class Sessions:
             return
         key = key_of_route(route)
         session = self._sessions.get(key)
+        if session is None and route[:1] == b"O":
+            return  # this end has hung up, and the peer does not know that yet
         try:
             frame = decode(message[1:])
             session = self._concerned(session, key, frame)
             if session is None:
+                self._answer_over(route, key)
+                return
+            if type(frame) is Bye and not frame.last:
+                self._given_up(session)
                 return
             now = session._heard_at = monotonic()
             session._known = True
             session._cut_at = None
+            session._unanswered_since = None
+            self._note_origin(session)
             if route not in session._routes:
                 session._routes.add(route)
             if session._route is None:
@@ -265,9 +302,33 @@ class Sessions:
         self._handle(session)
         self._transmit(session)
 
+    def _note_origin(self, session: Session) -> None:
+        session._descriptor = origin = self._router.origin
+        if session.lenient and session._unlimited != origin:
+            session._unlimited = origin
+            wait_for_reader(origin)
+
     def _reply(self, route: bytes, request: bytes, answer: Callable[[bytes], bytes]) -> None:
         with contextlib.suppress(Unroutable):  # whoever asked is gone
             self._router.send(route, [b"", answer(request)])
+
+    def _answer_over(self, route: bytes, key: bytes) -> None:
+        """Tell who speaks of a session that is over that it is, if it has opened that."""
+        name = self._last.get(key)
+        if name is None or key in self._sessions or route[:1] != b"I":
+            return
+        with contextlib.suppress(Unroutable):
+            self._router.send(route, encode(Hello(VERSION, self._key, name)))
+            self._router.send(route, encode(Bye("it is over")))
+
+    def _given_up(self, session: Session) -> None:
+        """The peer knows nothing of a session any more."""
+        session.given_up = True
+        self._notice(monotonic())  # this may be the first that it does since it goes on
+        held_up = self.held_up
+        why = "" if held_up is None else f", since this end was not run for {held_up:.1f} s"
+        reason = f"{session.name} has given up the session{why}"
+        self._end(session, reason if session.open else None)
 
     def _serve_gate(self) -> bool:
         assert self._router.gate is not None
@@ -289,6 +350,7 @@ class Sessions:
         if frame.endpoint in self._past:
             return None  # it has not heard yet that its session is over
         if session is not None:
+            session.replaced = True
             self._end(session, f"{session.name} has begun another session")
         session = self._add(key, "", frame.endpoint)
         session._agreed = True
@@ -406,17 +468,24 @@ class Sessions:
 
     def _look(self) -> None:
         now = monotonic()
-        if now - self._timer.when > BEAT:
-            self.awoke()  # held up, and what has come meanwhile is yet to be read
+        self._notice(now)
         self._timer = self._loop.at(now + _LOOK, self._look)
         if self._router.doorkeeper is not None:
             self._router.doorkeeper.tick(now)
         for session in self:
             self._look_after(session, now)
 
+    def _notice(self, now: float) -> None:
+        """See whether this process was held up: then what has come meanwhile is yet to be read."""
+        late = now - self._timer.when
+        if late > BEAT:
+            self.awoke(late)
+
     def _look_after(self, session: Session, now: float) -> None:
         limit = self._timeout if session._known else self._connect_timeout
-        if now - session._heard_at >= limit and not session.patient:
+        if session.lenient and now - session._heard_at >= ANEW:
+            self._ask_system(session, now)
+        if now - session._heard_at >= limit and not self._may_be_silent(session, limit):
             quiet = f"{session.name} has said nothing for {limit:g} s"
             never = (
                 f"{session.name} does not answer: no connection within {limit:g} s; "
@@ -427,7 +496,12 @@ class Sessions:
         if self._stalled(session, now):
             self._dial_anew(session)
         if session._cut_at is not None and now - session._cut_at >= CUT:
-            self._end(session, f"{session.name} has closed the connection, and made no other")
+            held_up = self.held_up
+            # Who was stopped for that long was taken for lost, by peers that live.
+            own = held_up is not None and held_up >= self._timeout / 2
+            why = f", after this end was not run for {held_up:.1f} s" if own else ""
+            reason = f"{session.name} has closed the connection, and made no other{why}"
+            self._end(session, reason)
             return
         if not session.open and session._link.delivered and not session._link.pending:
             self._end(session, None)
@@ -438,6 +512,27 @@ class Sessions:
         if now - session._sent_at >= BEAT:
             self._beat(session, now)
         self._transmit(session)
+
+    def _may_be_silent(self, session: Session, limit: float) -> bool:
+        if not session.lenient:
+            return session.patient
+        machine = unanswered(session._descriptor)
+        if machine is None:
+            return session.patient
+        since = session._unanswered_since
+        return since is None or monotonic() - since < ANEW or machine < limit
+
+    def _ask_system(self, session: Session, now: float) -> None:
+        """See whether the machine of a peer that is silent answers.
+
+        The system asks ever more seldom while a window is closed, and an answer takes a moment. So
+        none counts as lacking before it has lacked for a while.
+        """
+        machine = unanswered(session._descriptor)
+        if machine is None or machine < ANEW:
+            session._unanswered_since = None
+        elif session._unanswered_since is None:
+            session._unanswered_since = now
 
     def _stalled(self, session: Session, now: float) -> bool:
         """Whether the connection is to be made anew."""
@@ -450,6 +545,8 @@ class Sessions:
     # -- the beginning and the end
 
     def _add(self, key: bytes, endpoint: str, identity: str) -> Session:
+        if not endpoint:
+            self._last.pop(key, None)
         link = Link(self._key, identity, window=_WINDOW, fragment=_FRAGMENT)
         link.outbound("").open("", "raw")
         session = self._sessions[key] = Session(self, key, endpoint, link, identity)
@@ -458,9 +555,9 @@ class Sessions:
     def _end(self, session: Session, reason: str | None) -> None:
         del self._sessions[session.key]
         was_open, session.open = session.open, False
-        self._past[session._identity] = None
-        if len(self._past) > _REMEMBERED:
-            del self._past[next(iter(self._past))]
+        _remember(self._past, session._identity, None)
+        if not session._endpoint:
+            _remember(self._last, session.key, session._identity)
         if session._left:
             # The peer waits to hear that all of it was received.
             session._link.tick(monotonic() + ACK_DELAY)
@@ -470,3 +567,14 @@ class Sessions:
         session._route = None
         if session._told and (was_open or reason is not None):
             self._owner.ended(session, reason)
+
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+def _remember(past: dict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """Keep this, and not too much."""
+    past[key] = value
+    if len(past) > _REMEMBERED:
+        del past[next(iter(past))]

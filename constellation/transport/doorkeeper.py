@@ -123,12 +123,17 @@ class Doorkeeper:
 
 
 def _peer(fd: int) -> str:
-    """Where a connection of libzmq's comes from, if it is still there; "" otherwise."""
+    """Where a connection of libzmq's comes from, if it is still there; "" otherwise.
+
+    Its number may be that of anything by now: what is told of may have happened long ago, if this
+    process was stopped.
+    """
     with contextlib.suppress(OSError):
         connection = sockets.socket(fileno=fd)
         try:
-            # A listener for both versions of IP shows those of IPv4 as some of IPv6.
-            return str(connection.getpeername()[0]).removeprefix("::ffff:")
+            if connection.family in (sockets.AF_INET, sockets.AF_INET6):
+                # A listener for both versions of IP shows those of IPv4 as some of IPv6.
+                return str(connection.getpeername()[0]).removeprefix("::ffff:")
         finally:
             connection.detach()  # it stays libzmq's
     return ""

@@ -42,6 +42,7 @@ _SNDMORE = int(zmq.SNDMORE)
 _FIRST = _SNDMORE | _NOBLOCK
 _EVENTS = int(zmq.EVENTS)
 _RCVMORE = int(zmq.RCVMORE)
+_SRCFD = int(zmq.SRCFD)
 _DISCONNECTED = int(zmq.EVENT_DISCONNECTED)
 _MOST_EVENTS = 256
 _event = struct.Struct("=HI")  # the number of an event, and its value
@@ -107,6 +108,8 @@ class Router:
         unsure: Whether there may be input that the descriptor does not show: whatever is done with
             the socket takes its edge. Nobody may sleep on the descriptor before `readable` was
             asked again.
+        notes_origin: Whether it is noted where each message came from, which costs a little.
+        origin: The descriptor that the last message came from, which is libzmq's, if that is noted.
     """
 
     def __init__(
@@ -165,6 +168,8 @@ class Router:
         self._left = 0  # parts, at most, of a message that is being sent
         self._receiving = False
         self.unsure = False
+        self.notes_origin = False
+        self.origin = -1
         self._watched = [(router, _POLLIN)]
         self._send = fast.send
         self._receive = fast.recv
@@ -321,7 +326,11 @@ class Router:
         self._receiving = True
         # Behind a route there is always something: a header, which is small.
         route = receive(_NOBLOCK)
-        header = receive(_NOBLOCK)
+        if self.notes_origin:
+            frame = receive(_NOBLOCK, False)
+            self.origin, header = frame.get(_SRCFD), frame.bytes
+        else:
+            header = receive(_NOBLOCK)
         message = [route, header]
         if header.startswith(_ALONE):
             # To ask whether there is more takes longer than to receive it. It is skipped if there

@@ -325,3 +325,82 @@ def test_who_was_held_up_itself_takes_nobody_for_lost(loop: Loop, make: Make) ->
     loop.run(lambda: False, 3.0)
     assert session.open
     assert client.ends == server.ends == []
+
+
+@pytest.fixture
+def other_loop() -> Iterator[Loop]:
+    """Of an end that may stand still while the others go on."""
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+def both(loops: tuple[Loop, Loop], done: Callable[[], bool], limit: float = LIMIT) -> bool:
+    """Serve two loops until `done`, or for so many seconds. Says whether it is done."""
+    end = time.monotonic() + limit
+    while not done() and time.monotonic() < end:
+        for loop in loops:
+            loop.run(done, 0.02)
+    return done()
+
+
+def test_who_stood_still_and_was_given_up_hears_that_at_once(
+    loop: Loop, other_loop: Loop, make: Make
+) -> None:
+    server, client = make(listens=True, timeout=1.5), End(other_loop, timeout=30.0)
+    loops = loop, other_loop
+    first = client.dial(server.port)
+    first.send(b"one")
+    assert both(loops, lambda: server.messages == [b"one"] and first.unreceived == 0)
+    assert loop.run(lambda: bool(server.ends), LIMIT)
+    start = time.monotonic()
+    assert both(loops, lambda: bool(client.ends))
+    assert time.monotonic() - start < 1.5, "nothing has to be waited for"
+    (reason,) = client.ends
+    assert reason is not None
+    begin = f"127.0.0.1:{server.port} has given up the session, since this end was not run for "
+    assert reason.startswith(begin)
+    assert first.given_up
+    second = client.dial(server.port)
+    second.send(b"two")
+    assert both(loops, lambda: server.messages == [b"one", b"two"])
+    both(loops, lambda: False, 2.0)
+    assert second.open
+    assert len(client.ends) == 1
+    client.sessions.close()
+
+
+def test_who_closes_a_session_that_was_given_up_is_told_nothing(
+    loop: Loop, other_loop: Loop, make: Make
+) -> None:
+    server, client = make(listens=True, timeout=1.5), End(other_loop, timeout=30.0)
+    loops = loop, other_loop
+    session = client.dial(server.port)
+    session.send(b"one")
+    assert both(loops, lambda: server.messages == [b"one"])
+    assert loop.run(lambda: bool(server.ends), LIMIT)
+    session.send(b"two")
+    session.close()
+    assert both(loops, lambda: not list(client.sessions), 5.0)
+    assert client.ends == []
+    assert server.messages == [b"one"]
+    client.sessions.close()
+
+
+def test_who_goes_on_knows_first_that_it_stood_still(
+    loop: Loop, other_loop: Loop, make: Make
+) -> None:
+    """What it said last leaves only now, and is answered before it has looked at anything."""
+    server, client = make(listens=True, timeout=1.5), End(other_loop, timeout=30.0)
+    loops = loop, other_loop
+    session = client.dial(server.port)
+    session.send(b"one")
+    assert both(loops, lambda: server.messages == [b"one"] and session.unreceived == 0)
+    assert loop.run(lambda: bool(server.ends), LIMIT)
+    session.send(b"two")
+    loop.run(lambda: False, 1.0)  # it is answered
+    assert both(loops, lambda: bool(client.ends))
+    (reason,) = client.ends
+    assert reason is not None
+    assert "given up the session, since this end was not run for " in reason
+    client.sessions.close()

@@ -86,7 +86,13 @@ class Input(Message, frozen=True):
 
 
 class End(Message, frozen=True):
-    """The program has ended: end what is left of it, and exit."""
+    """End what is left of the program on this node, and exit.
+
+    Attributes:
+        over: Whether the program has ended, and not only what it had here.
+    """
+
+    over: bool = False
 
 
 ToAgent: TypeAlias = Begin | Transfer | Launch | Tell | Direct | Input | End
@@ -261,7 +267,11 @@ class Weighed(Message, frozen=True):
     mem: int = 0
 
 
-ToNode: TypeAlias = Running | Dead | Weighed
+class Over(Message, frozen=True):
+    """The program has ended: nothing that is placed for it will be wanted."""
+
+
+ToNode: TypeAlias = Running | Dead | Weighed | Over
 
 to_agent = msgspec.msgpack.Decoder(ToAgent)
 from_agent = msgspec.msgpack.Decoder(FromAgent)

@@ -77,6 +77,7 @@ from constellation_daemons.agent.messages import (
     Kill,
     Killed,
     Launch,
+    Over,
     Running,
     Setup,
     Taken,
@@ -202,7 +203,9 @@ class Agent:
                 self._files.hear(data)
             case Input(data):
                 self._input.put(data)
-            case End():
+            case End(over):
+                if over:
+                    self._tell_node(Over())
                 self._ending = True
             case Launch() | Tell() | Direct() if self._host is None:
                 self._waiting.append(message)

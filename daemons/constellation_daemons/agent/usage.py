@@ -189,7 +189,8 @@ def _unique(rolled: dict[bytes, int]) -> int:
     dirty, huge = rolled.get(b"Private_Dirty", 0), rolled.get(b"Private_Hugetlb", 0)
     if b"Pss_File" not in rolled:  # Linux before 5.9
         return dirty + huge
-    # Of files, what it has to itself is whole in there, and of what it shares a part.
+    # Of files, what it has to itself is whole in there, and of what it shares a part. So this is
+    # too little by that part, in favour of the process: a few MiB at most.
     return max(0, dirty + rolled.get(b"Private_Clean", 0) - rolled[b"Pss_File"]) + huge
 
 

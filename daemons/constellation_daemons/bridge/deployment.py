@@ -171,6 +171,7 @@ class Deployment:
         self._roster = Roster(self, self._show, self._may_grow, self._examined)
         self._hosts: dict[str, RemoteHost] = {}
         self._agents: dict[Session, RemoteHost] = {}
+        self._idle: dict[str, Session] = {}  # agents of nodes where nothing is placed, by node
         self._serving: dict[Session, Serving] = {}
         self._timers: list[Timer] = []
         self._unprinted = 0  # bytes that the client has not given room for again
@@ -375,9 +376,13 @@ class Deployment:
             return
         self._asked.discard(number)
         host = self._hosts.get(node)
-        if host is None or host.lost is not None:
+        if host is None or host.lost is not None or host.ending:
             host = self._hosts[node] = RemoteHost(node, self._hear)
-            self._await_agent(host)
+            idle = self._idle.pop(node, None)
+            if idle is None:
+                self._await_agent(host)
+            else:
+                self._employ(idle, host)
         if self._initial_host is None:
             # The first one to be placed is the initial process.
             self._initial_host = host
@@ -417,9 +422,12 @@ class Deployment:
     @_contained
     def node_lost(self, node: str, reason: str) -> None:
         """A node is lost, and with it what ran there."""
+        self._dismiss(node, over=False)
         host = self._hosts.get(node)
-        if host is None:
-            return
+        if host is not None:
+            self._lose_host(host, reason)
+
+    def _lose_host(self, host: RemoteHost, reason: str) -> None:
         for session, each in list(self._agents.items()):
             if each is host:
                 # If it is there all the same, it ends what it has.
@@ -428,6 +436,13 @@ class Deployment:
                 self._forget_agent(session)
         host.lose(reason)
         self._look()
+
+    def _dismiss(self, node: str, *, over: bool) -> None:
+        """Let an agent go that has nothing to do."""
+        idle = self._idle.pop(node, None)
+        if idle is not None:
+            idle.send(agent_messages.encode(agent_messages.End(over)))
+            idle.close()
 
     @_contained
     def agent_lost(self, node: str, reason: str) -> None:
@@ -439,11 +454,9 @@ class Deployment:
             self.node_lost(node, reason)
             return
 
-        def lose() -> None:
-            if self._hosts[node] is host:
-                self.node_lost(node, reason)
-
-        self._timers.append(self._service.loop.after(_LAST_WORDS, lose))
+        host.ending = True
+        lose = _contained(lambda self: self._lose_host(host, reason))
+        self._timers.append(self._service.loop.after(_LAST_WORDS, partial(lose, self)))
 
     # -- agents
 
@@ -460,12 +473,23 @@ class Deployment:
     def agent(self, session: Session, node: str) -> None:
         """The agent of a node has connected.
 
-        Raises:
-            Nonsense: None is awaited from there.
+        It may come before the word of the master that something is placed there, or after what was
+        placed there is not wanted any more. It waits then, for what is placed there next.
         """
+        if self._ending:
+            session.send(agent_messages.encode(agent_messages.End(over=True)))
+            session.close()
+            return
+        earlier = self._idle.pop(node, None)
+        if earlier is not None:
+            earlier.close()  # it was the node's before this one
         host = self._hosts.get(node)
-        if host is None or host.connected or host.lost is not None or self._ending:
-            raise Nonsense(f"no agent is awaited from node {node}")
+        if host is None or host.connected or host.lost is not None or host.ending:
+            self._idle[node] = session
+        else:
+            self._employ(session, host)
+
+    def _employ(self, session: Session, host: RemoteHost) -> None:
         session.name = f"the agent of {self.name}"
         self._agents[session] = host
         self._serving[session] = Serving(self._manifest, self._service.store)
@@ -481,7 +505,9 @@ class Deployment:
         Raises:
             ConstellationError: It may not say that.
         """
-        host = self._agents[session]
+        host = self._agents.get(session)
+        if host is None:
+            raise Nonsense(f"{type(message).__name__} before it was told what to do")
         match message:
             case Heard(told):
                 host.heard(told)
@@ -504,12 +530,22 @@ class Deployment:
         self._say(Taken(size, closed))
 
     @_contained
-    def agent_ended(self, session: Session, reason: str | None) -> None:
-        """An agent is gone."""
+    def agent_ended(
+        self, session: Session, reason: str | None, *, stopped: str | None = None
+    ) -> None:
+        """An agent is gone.
+
+        Args:
+            session: That with it.
+            reason: What was wrong; None: it has closed it.
+            stopped: What is told in place of that, if it is not the agent's fault.
+        """
+        self._idle = {node: each for node, each in self._idle.items() if each is not session}
         host = self._agents.get(session)
         if host is not None:
             self._forget_agent(session)
-            host.lose(f"node {host.node}" if reason is None else f"node {host.node}: {reason}")
+            own = f"node {host.node}" if reason is None else f"node {host.node}: {reason}"
+            host.lose(own if stopped is None else stopped)
             self._look()
 
     def _forget_agent(self, session: Session) -> None:
@@ -567,8 +603,10 @@ class Deployment:
         self._last: FromBridge = last
         self._delivery.close()
         self._abandon_tree()
+        for node in list(self._idle):
+            self._dismiss(node, over=True)
         for session in self._agents:
-            session.send(agent_messages.encode(agent_messages.End()))
+            session.send(agent_messages.encode(agent_messages.End(over=True)))
         self._timers.append(self._service.loop.after(_END_LIMIT, self._finish))
         if not self._agents and not self._removing:
             self._finish()
@@ -591,7 +629,7 @@ class Deployment:
         self._service.finished(self)
         for timer in self._timers:
             timer.cancel()
-        for session in list(self._agents):
+        for session in (*self._agents, *self._idle.values()):
             session.close()
         self._say(self._last)
         self._client.close()

@@ -118,6 +118,7 @@ class MasterPlacing:
         self._noted: dict[bytes, set[str]] = {}  # what users were told since all had room
         self._lost: dict[bytes, set[tuple[str, int]]] = {}  # nodes that are lost to a program
         self._ended: dict[bytes, None] = {}  # programs, of which no master may have heard it
+        self._dropped: dict[Drop, None] = {}  # of which the same is to be said
         self._master: Session | None = None
         self._present = False  # the master has said something
         self._missing: tuple[str, ...] = ()  # nodes that it waits for
@@ -154,7 +155,10 @@ class MasterPlacing:
     def drop(self, program: bytes, number: int) -> None:
         """It is not, or is lost: it needs no room."""
         self._answered(program, number)
-        self._say(Drop(program, number))
+        self._forget_received()
+        drop = Drop(program, number)
+        self._dropped[drop] = None
+        self._say(drop)
 
     def examined(
         self,
@@ -175,7 +179,8 @@ class MasterPlacing:
         self._next.pop(program, None)
         self._noted.pop(program, None)
         self._lost.pop(program, None)
-        self._forget_ended()
+        self._forget_received()
+        self._dropped = {drop: None for drop in self._dropped if drop.program != program}
         self._ended[program] = None
         self._say(Finish(program))
 
@@ -218,6 +223,8 @@ class MasterPlacing:
         for asked in self._asked.values():
             for ask in asked.values():
                 self._say(ask)
+        for drop in self._dropped:
+            self._say(drop)
 
     def owns(self, session: Session) -> bool:
         """Whether a session is that with the master."""
@@ -231,7 +238,7 @@ class MasterPlacing:
     def ended(self, reason: str | None) -> None:
         """The master is gone: what runs goes on, and what waits is asked of the next one."""
         logger.warning("the master is gone: %s", reason or "it has ended")
-        self._forget_ended()
+        self._forget_received()
         self._master = None
         if self._present:
             self._present = False
@@ -239,10 +246,11 @@ class MasterPlacing:
                 self._loop.after(_ABSENT_AFTER, partial(self._note_absence, program))
         self._loop.after(_AGAIN, self._dial)
 
-    def _forget_ended(self) -> None:
-        """A master that has received all that was said knows what has ended."""
+    def _forget_received(self) -> None:
+        """A master that has received all that was said knows what has ended, and is not wanted."""
         if self._master is not None and not self._master.unreceived:
             self._ended.clear()
+            self._dropped.clear()
 
     def _say_name(self, program: bytes) -> None:
         if program in self._names_of:
@@ -261,7 +269,10 @@ class MasterPlacing:
                 programs.open()
             case Missing(nodes):
                 self._missing = nodes
-            case Granted(program, number, node, _):
+            case Granted(program, number, node, incarnation):
+                # It is there again, and has ended what it had of the program before. To say later
+                # that it is lost would have it end what it has now.
+                self._lost.get(program, set()).discard((node, incarnation))
                 if self._answered(program, number):
                     programs.placed(program, number, node)
                 elif program not in self._next:

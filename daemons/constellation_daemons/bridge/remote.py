@@ -49,11 +49,13 @@ class RemoteHost:
     Attributes:
         node: What the node is called.
         lost: Why nothing can be done there any more; None: it can.
+        ending: Whether the agent is gone, and only its last words are waited for.
     """
 
     def __init__(self, node: str, hear: Callable[[FromHost, RemoteHost], None]) -> None:
         self.node = node
         self.lost: str | None = None
+        self.ending = False
         self._hear = hear
         self._send: Callable[[ToAgent], None] | None = None
         self._waiting: list[ToAgent] = []

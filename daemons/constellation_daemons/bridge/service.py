@@ -32,7 +32,7 @@ from constellation.errors import ConstellationError
 from constellation.program.store import Store
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
-from constellation.session.sessions import Session, Sessions
+from constellation.session.sessions import BEAT, Session, Sessions
 from constellation.transport.router import Router
 from constellation.units import Cpu, Mem
 from constellation.version import VERSION
@@ -87,10 +87,12 @@ class Bridge:
         self.placing: Any = placing
         self.recce = recce
         self._secured = secured
+        self._timeout = timeout
         self._deployments: dict[bytes, Deployment] = {}
         self._clients: dict[Session, Deployment | None] = {}
         self._agents: dict[Session, Deployment] = {}
         self._sessions = Sessions(loop, router, key, self, answer=self._answer, timeout=timeout)
+        router.notes_origin = True  # see `Session.lenient`
         self._who = cluster.Who("bridge", None)
         self._master: MasterPlacing | None = None
         self._open = placing is not None
@@ -211,12 +213,20 @@ class Bridge:
             self._master.ended(reason)
             return
         if session in self._agents:
-            self._agents.pop(session).agent_ended(session, reason)
+            self._agents.pop(session).agent_ended(session, reason, stopped=self._stopped)
         elif session in self._clients:
             deployment = self._clients.pop(session)
             if deployment is not None and deployment.program in self._deployments:
                 logger.info("the client of %s is gone: %s", deployment.name, reason or "it left")
                 deployment.client_gone()
+
+    @property
+    def _stopped(self) -> str | None:
+        """What is told of agents that end, where it is this bridge that they did not hear of."""
+        seconds = self._sessions.held_up
+        if seconds is None or seconds < self._timeout - BEAT:
+            return None
+        return f"the bridge was not run for {seconds:.1f} s"
 
     def _answer(self, request: bytes) -> bytes:
         """A tool asks, which may want another service."""
@@ -233,6 +243,7 @@ class Bridge:
             session.name = f"client {session.name}"
             if why is None:
                 self._clients[session] = None
+                session.lenient = True  # a command that is stopped is still wanted
             if why is None and not self._open:
                 self._early.append(session)
                 self.loop.after(_NOTE_AFTER, partial(self._tell_early, session))

@@ -71,6 +71,15 @@ class AskerGone(_Event, frozen=True):
     asker: str
 
 
+class AskerBack(_Event, frozen=True):
+    """An asker is there again, whom what it was told last may not have reached.
+
+    It asks again for what it still waits for, and says what it believes.
+    """
+
+    asker: str
+
+
 class ProgramEnded(_Event, frozen=True):
     """A program is over: nothing more is to be started for it.
 
@@ -194,7 +203,7 @@ class Exited(_Event, frozen=True):
 
 
 FromAsker: TypeAlias = (
-    Requested | Renewed | Cancelled | Deadlocked | AskerGone | ProgramEnded | Told
+    Requested | Renewed | Cancelled | Deadlocked | AskerGone | AskerBack | ProgramEnded | Told
 )
 OfProcess: TypeAlias = Confirmed | Started | Failed | Exited
 OfNode: TypeAlias = NodeJoined | NodeLeaving | NodeLost

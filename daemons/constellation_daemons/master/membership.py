@@ -210,11 +210,11 @@ class Membership:
         elif any(job.program == event.program for job in node.jobs.values()):
             self._out.put(Fence(node.name, node.incarnation, (event.program,)))
 
-    def asker_gone(self, name: str) -> None:
-        """It may not have heard what it was told last. If it comes back, it says what it believes.
+    def unheard(self, name: str) -> None:
+        """An asker is gone, or was, and may not have heard what it was told last.
 
-        Until then its programs are not ended: it may be this master that was cut off, and not a
-        node.
+        If it comes back, it says what it believes. Until then its programs are not ended: it may be
+        this master that was cut off, and not a node.
         """
         for wall in self._walls.values():
             for program in [each for each, asker in wall.programs.items() if asker == name]:

@@ -51,6 +51,7 @@ from typing import Final, NoReturn
 from constellation_daemons.master import snapshot
 from constellation_daemons.master.allocation import Allocation
 from constellation_daemons.master.events import (
+    AskerBack,
     AskerGone,
     Cancelled,
     Confirmed,
@@ -243,7 +244,9 @@ class Scheduler:
                 self._requests.deadlocked(event, now)
             case AskerGone():
                 self._requests.asker_gone(event, now)
-                self._membership.asker_gone(event.asker)
+                self._membership.unheard(event.asker)
+            case AskerBack():
+                self._membership.unheard(event.asker)
             case ProgramEnded():
                 self._requests.program_ended(event, now)
             case _:

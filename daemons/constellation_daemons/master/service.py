@@ -11,7 +11,7 @@ import logging
 import platform
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -45,13 +45,29 @@ _BY_USER = "killed by a user of the cluster"
 _MOST_NAMED = 5  # of what a name may mean
 _RENEW = 2.0
 _REDIAL = 1.0
-_ORPHANS = 1.0  # seconds between looks at programs whose bridge is gone
+_LOOK = 0.5
+"""Seconds after which it is looked whether a node has come back."""
+_ORPHANS = 1.0
+"""Seconds between looks at programs whose bridge is gone."""
 _REMEMBERED = 10_000  # programs that have ended
 _KINDS = {
     Why.NEVER: "NoCapacity",
     Why.NOT_NOW: "NoCapacity",
     Why.DEADLOCK: "SpawnDeadlock",
 }
+
+
+@dataclass(slots=True, eq=False)
+class _Return:
+    """A node that lives is awaited: it has given up the session, and with that has lost nothing.
+
+    Attributes:
+        seconds: How many of those in which the master runs it has left, until it is lost.
+        unsent: What it is told as soon as there is a session, and again if that ends.
+    """
+
+    seconds: float
+    unsent: list[bytes] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +78,7 @@ class _Node:
     config: NodeConfig | None
     session: Session | None = None
     incarnation: int | None = None  # while it has joined
+    returning: _Return | None = None  # while it has joined, and has not offered itself again
     complaint: str = ""  # what was logged of it last: once is enough
     dialling: bool = False
     heard_at: float | None = None  # in sessions that are over
@@ -146,16 +163,27 @@ class Master:
         """Somebody is gone."""
         node = self._by_session.pop(session, None)
         if node is not None:
-            self._node_gone(node, reason)
+            self._session_over(node, session, reason)
         elif self._bridges.pop(session, None) is not None:
             logger.warning("a bridge is gone: %s", reason or "it has ended")
-            for program, owner in list(self._programs.items()):
-                if owner is session:
-                    del self._programs[program]
-                    self._names.pop(program, None)
-                    self._orphan(program)
-                    self._forget_waiting(program)
-                    self._handle(events.AskerGone(program))
+            if session.replaced:
+                # It was this master that was not heard of. The bridge is about to say hello.
+                self._loop.after(self._timeout, lambda: self._askers_gone(session))
+            else:
+                self._askers_gone(session)
+
+    def _askers_gone(self, session: Session) -> None:
+        """The programs of a bridge have nobody any more who asks for them."""
+        for program, owner in list(self._programs.items()):
+            if owner is session:
+                self._asker_gone(program)
+                self._orphan(program)
+
+    def _asker_gone(self, program: str) -> None:
+        del self._programs[program]
+        self._names.pop(program, None)
+        self._forget_waiting(program)
+        self._handle(events.AskerGone(program))
 
     # -- nodes
 
@@ -194,16 +222,49 @@ class Master:
             enforce=Enforce.PRESSURE if config is None else config.enforce,
         )
         session.send(messages.encode(attach))
+        if node.returning is not None:
+            for message in node.returning.unsent:
+                session.send(message)
+
+    def _session_over(self, node: _Node, session: Session, reason: str | None) -> None:
+        if node.incarnation is None or node.returning is not None or not session.given_up:
+            self._node_gone(node, reason)
+            return
+        # It was this master that was not heard of. What the node runs goes on, as without one.
+        logger.warning("node %s: %s; it is asked what it runs", node.name, reason)
+        node.session = None
+        node.returning = _Return(self._timeout)
+        self._await_return(node, node.returning)
+        self._connect(node)
+
+    def _await_return(self, node: _Node, awaited: _Return) -> None:
+        """Have a node lost that has not offered itself again in time."""
+
+        def look() -> None:
+            if node.returning is not awaited:
+                return
+            # Not by the clock: this master may be stopped once more, and then nobody is late.
+            awaited.seconds -= _LOOK
+            if awaited.seconds > 0:
+                self._loop.after(_LOOK, look)
+            else:
+                self._lose(node, f"it has not come back within {self._timeout:g} s")
+
+        self._loop.after(_LOOK, look)
+
+    def _lose(self, node: _Node, reason: str | None) -> None:
+        incarnation, node.incarnation, node.returning = node.incarnation, None, None
+        assert incarnation is not None
+        logger.warning("node %s is lost: %s", node.name, reason or "it has ended")
+        self._handle(events.NodeLost(node.name, incarnation))
 
     def _node_gone(self, node: _Node, reason: str | None) -> None:
         now = monotonic()
         silent = node.silent(now)
         node.heard_at = None if silent is None else now - silent
         node.session = None
-        incarnation, node.incarnation = node.incarnation, None
-        if incarnation is not None:
-            logger.warning("node %s is lost: %s", node.name, reason or "it has ended")
-            self._handle(events.NodeLost(node.name, incarnation))
+        if node.incarnation is not None and node.returning is None:
+            self._lose(node, reason)
         elif reason is not None and reason != node.complaint:
             logger.warning("node %s: %s", node.name, reason)
         node.complaint = reason or node.complaint
@@ -236,6 +297,7 @@ class Master:
             )
             return
         node.incarnation = offer.incarnation
+        node.returning = None
         node.complaint = ""
         reports = [
             events.Report(
@@ -330,12 +392,24 @@ class Master:
         session.name = hello.endpoint
         logger.info("bridge %s has come, with Python %s", hello.endpoint, hello.python)
         self._bridges[session] = hello.endpoint
+        self._take_back(hello)
         for program in hello.programs:
             self._runs(program.hex(), session)
         self._end_others(hello.endpoint)
         for program in hello.ended:
             self._program_ended(program.hex(), unheard=True)
         self._tell_whether_open([session])
+
+    def _take_back(self, hello: messages.BridgeHello) -> None:
+        """A bridge is there again whose programs were kept for it."""
+        running = {program.hex() for program in hello.programs}
+        for program, owner in list(self._programs.items()):
+            if owner in self._bridges or self._bridge_of[program] != hello.endpoint:
+                continue
+            if program in running:
+                self._handle(events.AskerBack(program))
+            else:
+                self._asker_gone(program)
 
     def _runs(self, program: str, session: Session) -> None:
         """A bridge has this program."""
@@ -421,6 +495,7 @@ class Master:
                 self._place(instruction)
             case instructions.Queue(request, missing):
                 self._waiting[request] = None
+                self._placing.pop(request, None)
                 self._begin_watching()
                 program = bytes.fromhex(request.asker)
                 self._say(request, messages.Waits(program, request.number, missing))
@@ -449,10 +524,9 @@ class Master:
     def _place(self, place: instructions.Place) -> None:
         request = place.request
         self._settled(request)
-        session = self._programs.get(request.asker)
-        if session is None:
+        if request.asker not in self._programs:
             return  # its bridge is gone; that is handled by its end
-        bridge = self._bridges[session]
+        bridge = self._bridge_of[request.asker]
         self._placing[request] = place.attempt
         self._send_to(
             place.node,
@@ -490,12 +564,18 @@ class Master:
                 self._send_to(node, messages.Leave())
                 # The scheduler has forgotten it: the end of its session loses nothing.
                 self._nodes[node].incarnation = None
+                self._nodes[node].returning = None
                 logger.info("node %s has left", node)
 
     def _send_to(self, name: str, message: messages.ToNode) -> None:
         node = self._nodes.get(name)
-        if node is not None and node.session is not None:
-            node.session.send(messages.encode(message))
+        if node is None:
+            return
+        data = messages.encode(message)
+        if node.returning is not None:
+            node.returning.unsent.append(data)
+        if node.session is not None:
+            node.session.send(data)
 
     def _say(self, request: RequestId, message: messages.ToBridge) -> None:
         session = self._programs.get(request.asker)

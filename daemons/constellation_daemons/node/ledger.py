@@ -54,14 +54,29 @@ class Ledger:
             del self._programs[program]
         return [Exited(program, number, placement.place.attempt, status)]
 
-    def gone(self, program: bytes, reason: str) -> list[FromNode]:
-        """A program has left the node. Gives what the master is told."""
+    def gone(self, program: bytes, reason: str, *, stays: bool = False) -> list[FromNode]:
+        """A program has left the node. Gives what the master is told.
+
+        Args:
+            program: Which.
+            reason: Why.
+            stays: Whether what was not started is still held, for the program's next agent.
+        """
         status = Status(lost=reason)
         placements = self._programs.pop(program, {})
+        kept = {number: each for number, each in placements.items() if stays and each.pid is None}
+        if kept:
+            self._programs[program] = kept
         return [
             Exited(program, number, placement.place.attempt, status)
             for number, placement in placements.items()
+            if number not in kept
         ]
+
+    def unstarted(self, program: bytes) -> dict[int, Place]:
+        """What of a program is held, and is no process yet."""
+        placements = self._programs.get(program, {}).items()
+        return {number: each.place for number, each in placements if each.pid is None}
 
     def withdraw(self, message: Withdraw) -> tuple[bool, list[FromNode]]:
         """The master wants something ended.

@@ -33,6 +33,7 @@ from constellation.version import VERSION
 from constellation_daemons.agent.messages import (
     Dead,
     Kill,
+    Over,
     Running,
     Setup,
     ToNode,
@@ -81,11 +82,19 @@ _SWEEP_AGAIN = 1.0
 
 @dataclass(slots=True, eq=False)
 class _Agent:
-    """A program's agent."""
+    """A program's agent.
+
+    Attributes:
+        late: Whether something was placed after it was started: if it was about to end then, that
+            is for the next one.
+        over: Whether the program has ended: there is no next one.
+    """
 
     process: subprocess.Popen[bytes]
     stream: MessageStream[ToNode]
     watched: bool = True
+    late: bool = False
+    over: bool = False
     doomed: set[int] = field(default_factory=set)  # killed as soon as they exist
 
 
@@ -291,36 +300,53 @@ class Node:
     # -- placements
 
     def _place(self, place: Place) -> None:
+        agent = self._agents.get(place.program)
+        if agent is not None and agent.process.poll() is not None:
+            self._agent_ended(place.program, agent)  # before anything is placed with it
         new = self._ledger.place(place)
         self._tell([Confirmed(place.program, place.number, place.attempt)])
-        if new and place.program not in self._agents:
-            try:
-                self._agents[place.program] = self._start_agent(place)
-            except OSError as error:
-                text = f"no agent can be started: {explained(error)}"
-                logger.error("%s", text)
-                self._tell([AgentEnded(place.program, text)])
-                self._tell(self._ledger.gone(place.program, text))
-            else:
-                if self._enforcement is not None:
-                    self._enforcement.wake()
+        agent = self._agents.get(place.program)
+        if not new:
+            return
+        if agent is None:
+            self._begin_agent(place)
+        else:
+            agent.late = True
+            agent.doomed.discard(place.number)  # an earlier attempt was withdrawn, and not this one
 
     def _withdraw(self, message: Withdraw) -> None:
+        started = message.number not in self._ledger.unstarted(message.program)
         kill, told = self._ledger.withdraw(message)
         self._tell(told)
         agent = self._agents.get(message.program)
         if kill and agent is not None:
             agent.doomed.add(message.number)
-            self._kill(agent, message.number)
+            if started:
+                self._kill(agent, message.number)
 
     def _fence(self, programs: Iterable[bytes]) -> None:
         self._fenced |= {program for program in programs if program in self._agents}
         for program in self._fenced:
-            self._agents[program].process.terminate()
+            agent = self._agents[program]
+            agent.late = False  # what was placed before is lost, and what is placed now is not
+            agent.process.terminate()
         if not self._fenced:
             self._offer()
 
     # -- agents
+
+    def _begin_agent(self, place: Place) -> None:
+        """Have an agent for the program of a placement, or tell that there is none."""
+        try:
+            self._agents[place.program] = self._start_agent(place)
+        except OSError as error:
+            text = f"no agent can be started: {explained(error)}"
+            logger.error("%s", text)
+            self._tell([AgentEnded(place.program, text)])
+            self._tell(self._ledger.gone(place.program, text))
+        else:
+            if self._enforcement is not None:
+                self._enforcement.wake()
 
     def _start_agent(self, place: Place) -> _Agent:
         attach = self._attached
@@ -390,6 +416,8 @@ class Node:
                     self._tell(self._ledger.dead(program, number, status))
                     if self._enforcement is not None:
                         self._enforcement.dead(program, number)
+                case Over():
+                    agent.over = True
                 case Weighed():
                     if self._enforcement is not None:
                         self._enforcement.weighed(program, message)
@@ -411,10 +439,18 @@ class Node:
         if agent.process.returncode != 0:
             logger.error("program %s: %s", program.hex()[:7], text)
             self._remains.remove()
-        self._tell([AgentEnded(program, text)])
-        self._tell(self._ledger.gone(program, text))
+        # One that has ended in order has heard nothing of what was placed while it did. Its bridge
+        # waits for the next agent then, or has withdrawn all that was for this one.
+        orderly = agent.process.returncode == 0 and not agent.over
+        again = orderly and agent.late and not self._stopping
+        unstarted = self._ledger.unstarted(program) if again else {}
+        if not unstarted:
+            self._tell([AgentEnded(program, text)])
+        self._tell(self._ledger.gone(program, text, stays=bool(unstarted)))
         if self._enforcement is not None:
             self._enforcement.gone(program)
+        for place in list(unstarted.values())[:1]:
+            self._begin_agent(place)
         self._sweep(agent.process.pid, _SWEEPS)
         if program in self._fenced:
             self._fenced.discard(program)

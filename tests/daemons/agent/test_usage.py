@@ -74,11 +74,12 @@ def own(pid: int, mem: int = 0, meter: Meter | None = None, now: float = 0.0) ->
 def test_memory_of_its_own_counts_and_that_of_its_image_does_not(
     fork: Callable[..., Child],
 ) -> None:
-    child = fork(lambda: sum(LARGE[::4096]), lambda: take(50 * MIB))
+    # It has something in any case: of less than what it shares of files nothing counts.
+    child = fork(lambda: (sum(LARGE[::4096]), take(8 * MIB)), lambda: take(50 * MIB))
     child.step()
     before = own(child.pid)
     assert before is not None
-    assert before < 32 * MIB
+    assert 0 < before < 32 * MIB
     child.step()
     after = own(child.pid)
     assert after is not None
@@ -197,7 +198,7 @@ def test_a_write_to_the_image_is_seen_though_nothing_grows(fork: Callable[..., C
     assert psutil.Process(child.pid).memory_info().rss < resident + 16 * MIB
     after = own(child.pid, mem, meter, 1.0)
     assert after is not None
-    assert after > 64 * MIB
+    assert after > 60 * MIB  # less what it shares of files
 
 
 def test_another_process_with_its_number_is_measured(fork: Callable[..., Child]) -> None:

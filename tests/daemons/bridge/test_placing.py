@@ -186,14 +186,48 @@ def test_a_new_master_is_told_everything(show: Show) -> None:
     show.hear(NodeLost(P, "10.0.0.3:9999", 5))
     show.placing.drop(P, 3)
     show.placing.ended("it was killed")
-    show.placing.drop(P, 9)  # nobody hears it, and nothing is lost by that
+    show.placing.drop(P, 9)  # nobody hears it, and it is said again
     assert show.loop.run(lambda: len(show.sessions) == 2, 10)
     hello, *rest = show.said
     assert isinstance(hello, BridgeHello)
     assert hello.programs == (P,)
     assert rest[0] == Believes(P, "10.0.0.3:9999", 5)
-    assert [(each.number, type(each)) for each in rest[1:]] == [(2, Ask)]
+    assert [(each.number, type(each)) for each in rest[1:]] == [(2, Ask), (9, Drop)]
     assert show.told[-1] == ("node_lost", P, "10.0.0.3:9999")
+
+
+def test_a_node_that_is_used_again_is_not_believed_lost(show: Show) -> None:
+    show.hear(Open())
+    for number in (1, 2):
+        show.ask(number)
+    for node in ("10.0.0.2:9999", "10.0.0.3:9999"):
+        show.hear(NodeLost(P, node, 5))
+    show.hear(Granted(P, 1, "10.0.0.2:9999", 5))
+    show.hear(Granted(P, 2, "10.0.0.3:9999", 6))
+    show.hear(NodeLost(P, "10.0.0.3:9999", 6))
+    show.placing.ended("gone")
+    assert show.loop.run(lambda: len(show.sessions) == 2, 10.0)
+    believed = [each for each in show.said if isinstance(each, Believes)]
+    assert {(each.node, each.incarnation) for each in believed} == {
+        ("10.0.0.3:9999", 5),
+        ("10.0.0.3:9999", 6),
+    }
+
+
+def test_a_master_is_told_what_is_not_wanted_until_one_has_heard_it(show: Show) -> None:
+    show.hear(Open())
+    for number in (1, 2, 3):
+        show.ask(number)
+    show.placing.drop(P, 1)
+    show.sessions[-1].unreceived = 1
+    show.placing.drop(P, 2)
+    show.placing.ended("gone")
+    assert show.loop.run(lambda: len(show.sessions) == 2, 10.0)
+    assert show.said[-2:] == [Drop(P, 1), Drop(P, 2)]
+    show.placing.finish(P)
+    show.placing.ended("gone")
+    assert show.loop.run(lambda: len(show.sessions) == 3, 10.0)
+    assert not any(isinstance(each, Drop) for each in show.said)
 
 
 def test_a_master_is_told_what_has_ended_until_one_has_heard_it(show: Show) -> None:

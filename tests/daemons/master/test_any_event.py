@@ -10,6 +10,7 @@ from hypothesis.stateful import rule
 from scheduler_model import CheckedMachine
 
 from constellation_daemons.master.events import (
+    AskerBack,
     AskerGone,
     Cancelled,
     Confirmed,
@@ -73,6 +74,8 @@ class AnyEventMachine(CheckedMachine):
     def lose_asker(self, asker: str, rarely: bool) -> None:
         if rarely:
             self.say(AskerGone(asker), 0.0)
+        else:
+            self.say(AskerBack(asker), 0.0)
 
     @rule(program=PROGRAMS, rarely=RARELY)
     def end_program(self, program: str, rarely: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,13 +21,16 @@ from constellation_daemons.messages import (
     AgentEnded,
     AgentLost,
     Ask,
+    Attach,
     BridgeHello,
     Confirmed,
     Exited,
     Finish,
+    Granted,
     Held,
     Offer,
     Place,
+    Withdraw,
 )
 from constellation_daemons.node_config import Node as NodeConfig
 
@@ -43,6 +47,8 @@ class FakeSession:
     def __init__(self, decoder: msgspec.msgpack.Decoder[Any]) -> None:
         self._decoder = decoder
         self.name = "peer"
+        self.given_up = False
+        self.replaced = False
         self.said: list[Any] = []
         self.closed = False
 
@@ -219,6 +225,113 @@ def test_the_end_of_an_agent_is_told_to_the_bridge(world: World) -> None:
     world.hear(world.node, AgentEnded(P, "it was killed"))
     assert bridge.said[-1] == AgentLost(P, NODE, "it was killed")
     world.hear(world.node, AgentEnded(Q, "of a program that nobody has"))
+
+
+# -- a master that was stopped --------------------------------------------------------------------
+
+
+def given_up(world: World) -> None:
+    world.node.given_up = True
+    world.gone(world.node)
+    world.node.given_up = False
+
+
+def lost(world: World) -> int:
+    return [topic for topic, _ in world.published].count("node.lost")
+
+
+def test_a_node_that_gave_up_the_session_loses_nothing(world: World) -> None:
+    bridge = world.bridge()
+    world.offer(held(Q))
+    world.hear(bridge, ask(Q))
+    given_up(world)
+    assert isinstance(world.node.said[-1], Attach), "it is dialled at once"
+    world.hear(bridge, ask(P))
+    place = world.node.said[-1]
+    assert isinstance(place, Place)
+    world.offer(held(Q))
+    world.hear(world.node, Confirmed(P, 1, place.attempt))
+    assert bridge.said[-1] == Granted(P, 1, NODE, 1)
+    world.loop.run(lambda: False, 2.0)
+    assert lost(world) == 0
+    world.gone(world.node)
+    assert lost(world) == 1, "now it is silent"
+
+
+def test_what_a_node_is_told_meanwhile_is_told_again(world: World) -> None:
+    bridge = world.bridge()
+    world.offer()
+    given_up(world)
+    world.hear(bridge, ask(P))
+    said = len(world.node.said)
+    world.gone(world.node)
+    assert world.loop.run(lambda: len(world.node.said) == said + 2, 10.0)
+    attach, place = world.node.said[-2:]
+    assert isinstance(attach, Attach)
+    assert isinstance(place, Place)
+    assert lost(world) == 0
+
+
+def test_a_node_that_does_not_come_back_is_lost(world: World) -> None:
+    world.offer()
+    given_up(world)
+    start = time.monotonic()
+    assert world.loop.run(lambda: lost(world) == 1, 10.0)
+    assert time.monotonic() - start > 4.0
+    world.offer()
+    assert ("node.joined", None) in world.published[-2:]
+
+
+def replaced(world: World, bridge: Any) -> None:
+    bridge.replaced = True
+    world.gone(bridge)
+
+
+def test_what_is_under_way_goes_on_when_a_bridge_has_another_session(world: World) -> None:
+    bridge = world.bridge()
+    world.offer()
+    for number in (1, 2):
+        world.hear(bridge, Ask(P, number, 1 << 20, 10**7, True, 1))
+    world.hear(world.node, Confirmed(P, 1, 1))
+    replaced(world, bridge)
+    world.hear(world.node, Confirmed(P, 2, 1))  # which the bridge is not told
+    again = world.bridge(programs=(P,))
+    world.hear(again, Ask(P, 2, 1 << 20, 10**7, True, 2))
+    world.hear(world.node, Confirmed(P, 2, 1))
+    assert again.said[-1] == Granted(P, 2, NODE, 1)
+    assert not any(isinstance(each, Withdraw) for each in world.node.said)
+    world.loop.run(lambda: False, 5.5)
+    assert not any(isinstance(each, Withdraw) for each in world.node.said)
+    world.gone(again)
+    assert [type(each) for each in world.node.said].count(Withdraw) == 2
+
+
+def test_a_bridge_with_another_session_may_have_lost_a_program(world: World) -> None:
+    bridge = world.bridge()
+    world.offer()
+    world.hear(bridge, ask(P))
+    world.hear(bridge, ask(Q))
+    replaced(world, bridge)
+    world.bridge(programs=(Q,), ended=(P,))
+    assert (world.ended(P), world.ended(Q)) == (1, 0)
+    assert Withdraw(P, 1, 1) in world.node.said
+    assert Withdraw(Q, 1, 1) not in world.node.said
+
+
+def test_a_bridge_that_begins_a_session_and_does_not_come_is_gone(world: World) -> None:
+    bridge = world.bridge()
+    world.offer()
+    world.hear(bridge, ask(P))
+    replaced(world, bridge)
+    assert world.loop.run(lambda: Withdraw(P, 1, 1) in world.node.said, 10.0)
+
+
+def test_who_is_stopped_once_more_still_waits(world: World) -> None:
+    world.offer()
+    given_up(world)
+    world.loop.after(0.2, lambda: time.sleep(6.0))
+    world.loop.run(lambda: False, 7.0)
+    assert lost(world) == 0
 
 
 # -- kill -----------------------------------------------------------------------------------------

@@ -137,3 +137,16 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedgerMachine = LedgerMachine.TestCase
+
+
+def test_what_was_not_started_may_stay_for_the_next_agent(ledger: Ledger) -> None:
+    for number in (1, 2):
+        assert ledger.place(place(number=number))
+    ledger.running(P, 1, PID)
+    assert ledger.unstarted(P) == {2: place(number=2)}
+    assert ledger.gone(P, "killed", stays=True) == [Exited(P, 1, 1, Status(lost="killed"))]
+    assert [held.number for held in ledger.held()] == [2]
+    assert ledger.gone(P, "killed") == [Exited(P, 2, 1, Status(lost="killed"))]
+    assert not ledger.holds(P)
+    assert ledger.gone(P, "killed", stays=True) == []
+    assert not ledger.holds(P)

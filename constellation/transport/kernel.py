@@ -1,0 +1,75 @@
+"""What the system knows of a TCP connection: whether the machine at its other end is there.
+
+A process that is stopped says nothing, but the system that it runs on still acknowledges what is
+sent to it. One that has ended has its connections closed by that system. So a machine that is
+there, and a connection that is open, are the word of a process that cannot speak for itself.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+
+__all__ = ["unanswered", "wait_for_reader"]
+
+_TCP = (socket.AF_INET, socket.AF_INET6)
+
+# Of Linux's `struct tcp_info`: the probes of a closed window that were not answered, the segments
+# that were not acknowledged, and the milliseconds since the last acknowledgement.
+_INFO = struct.Struct("=3xB20xI28xI")
+
+
+def unanswered(fd: int) -> float | None:
+    """The seconds for which the machine at the other end has not answered; 0.0: it has.
+
+    Something has to be sent now and then, or there is nothing to answer.
+
+    Args:
+        fd: The descriptor of the connection; any other is allowed, and not known of.
+
+    Returns:
+        None: that is not known.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        with _borrowed(fd) as connection:
+            if connection.family not in _TCP:
+                return None
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+    except (OSError, ValueError):  # nothing is open there, or it is no number of anything
+        return None
+    if len(info) < _INFO.size:
+        return None
+    probes, segments, milliseconds = _INFO.unpack(info)
+    return milliseconds / 1000 if probes or segments else 0.0
+
+
+def wait_for_reader(fd: int) -> None:
+    """Let a connection be, however long nobody reads what is sent, while its machine answers.
+
+    Where there is a limit on that, the system closes connections to a process that is stopped.
+    Whether the machine answers is then to be asked of :func:`unanswered`.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        with _borrowed(fd) as connection:
+            if connection.family in _TCP:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
+    except (OSError, ValueError):
+        return  # it is closed already, and that is told elsewhere
+
+
+class _borrowed:  # noqa: N801 - it is used as a function
+    """A descriptor as a socket, which stays open afterwards: it is another's."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+
+    def __enter__(self) -> socket.socket:
+        return self._socket
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.detach()
