@@ -182,7 +182,7 @@ class _Attempt:
                 self._see(int(event))
             elif time.monotonic() >= self._due:
                 self._connected_at = None  # it is asked once
-                self._diagnose()
+                self._diagnose(ended=False)
         return None
 
     @property
@@ -197,10 +197,11 @@ class _Attempt:
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._met = True
         elif not self._met:
-            self._diagnose()
+            # What could not be connected tells nothing of the key.
+            self._diagnose(ended=event != zmq.EVENT_CLOSED)
 
-    def _diagnose(self) -> None:
-        found = what_is_there(self._endpoint, self._role, secured=self._secured)
+    def _diagnose(self, *, ended: bool) -> None:
+        found = what_is_there(self._endpoint, self._role, secured=self._secured, ended=ended)
         if found is not None:
             raise _WrongPlace(found.text, found.nobody)
 

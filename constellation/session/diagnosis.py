@@ -45,27 +45,29 @@ class Finding:
     nobody: bool = False
 
 
-def what_is_there(endpoint: str, role: str, *, secured: bool) -> Finding | None:
+def what_is_there(endpoint: str, role: str, *, secured: bool, ended: bool) -> Finding | None:
     """Say who is at an address, and what would be right. Takes a few seconds at most.
 
     Args:
         endpoint: A numeric one, as ZeroMQ writes it.
         role: Who was expected there: "master", "bridge".
         secured: Whether a key is used here.
+        ended: Whether a connection was made and has ended, as with a wrong key; else there was
+            none yet, or its handshake takes long, which the network may be to blame for.
 
     Returns:
         What is wrong; None where it may well be who was expected.
     """
     place = endpoint.removeprefix("tcp://")
     try:
-        text = _who_answers(place, role, secured=secured)
+        text = _who_answers(place, role, secured=secured, ended=ended)
     except ConnectionRefusedError:
         text = f"nobody listens at {place}: start the {role} there, or see to the address"
         return Finding(text, nobody=True)
     return None if text is None else Finding(text)
 
 
-def _who_answers(place: str, role: str, *, secured: bool) -> str | None:
+def _who_answers(place: str, role: str, *, secured: bool, ended: bool) -> str | None:
     address = Address.parse(place)
     try:
         said = _hear(address, _GREETING)
@@ -84,6 +86,8 @@ def _who_answers(place: str, role: str, *, secured: bool) -> str | None:
         return f"{what} answers at {place}, and no {role} of a cluster: see to the address"
     theirs = said[_MECHANISM].rstrip(b"\0")
     if theirs == b"CURVE" and secured:
+        if not ended:
+            return None
         return (
             f"the service at {place} has another key than here: compare the key files, and give "
             f"the right one with --key-file"

@@ -227,3 +227,10 @@ def test_who_else_is_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> N
         pytest.raises(MasterError, match="nobody listens at"),
     ):
         ask_one_of([nobody, endpoint], SECURITY, AskStatus())
+
+
+def test_a_slow_handshake_is_no_sign_of_another_key() -> None:
+    """As over a network that has just come back: what begins it has come, and no more."""
+    greeting = (b"\xff" + bytes(8) + b"\x7f\x03\x00CURVE").ljust(64, b"\0")
+    with talking(greeting) as endpoint, pytest.raises(MasterError, match="has not answered"):
+        ask(endpoint, SECURITY, AskStatus(), attempts=1, patience=2.5)
