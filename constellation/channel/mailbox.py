@@ -71,6 +71,7 @@ class Mailbox:
         reader: The handle that last read something of what the current Sender sent.
         owner: The handle that is open.
         over: Whether nothing more can come.
+        told: Whether the last Receiver was told that the Sender was closed.
     """
 
     __slots__ = (
@@ -85,6 +86,7 @@ class Mailbox:
         "owner",
         "peer",
         "reader",
+        "told",
         "type",
         "waiters",
     )
@@ -99,6 +101,7 @@ class Mailbox:
         self.reader: object | None = None
         self.owner: object | None = None
         self.over = peer.ended
+        self.told = False
         self._pickles = False  # what arrives now is of codec `pickle`
         self._last: object = None  # the event that was put in last
         self.guard: Any = Lock()
@@ -135,6 +138,14 @@ class Mailbox:
             elif reader is None:
                 return True
         return False
+
+    @property
+    def overlooked(self) -> int:
+        """How many values of another Sender came after the only Receiver was told of an end."""
+        if not self.told:
+            return 0
+        messages = [item for item in tuple(self.items) if type(item) is Message]
+        return sum(each.count if each.values is None else len(each.values) for each in messages)
 
     def opened(self, event: events.Opened) -> None:
         """A Sender was made at the other end."""

@@ -90,6 +90,7 @@ class Receiver(Generic[T_co]):
             if mailbox.owner is not None:
                 raise_in_use("Receiver", "to", remote, name)
             self._token = mailbox.owner = object()
+            mailbox.told = False
         self.remote_pid = remote
         self._name = name
         self._type = _type
@@ -286,6 +287,7 @@ class Receiver(Generic[T_co]):
                 if told:
                     # Whoever comes next has no part in this Sender.
                     mailbox.reader = self._token
+                    mailbox.told = True
                     self._raise_closed()
         if mailbox.over:
             raise ProcessExited(mailbox.peer.pid, mailbox.peer.status)

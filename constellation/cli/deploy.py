@@ -33,9 +33,27 @@ class _DeployCommand(Command):
     """The address may come first, before the options; what follows the program is the program's."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse them, where the address stands first up to the program: there the options end."""
         if args and not args[0].startswith("-"):
-            args = ["--address", *args]
+            options, own = self._before_module(args[1:])
+            args = ["--address", args[0], *options, *own]
         return super().parse_args(ctx, args)
+
+    def _before_module(self, args: list[str]) -> tuple[list[str], list[str]]:
+        """The words up to a `-m MODULE` among the options, and those behind it, if there is one."""
+        valued = {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and not option.is_flag and not option.count
+            for name in option.opts
+        }
+        at = 0
+        while at < len(args) and args[at].startswith("-") and args[at] not in ("-", "--"):
+            word = args[at]
+            at += 2 if word in valued else 1
+            if word.startswith("-m") and at <= len(args):
+                return args[:at], ["--", *args[at:]]
+        return args, []
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Where JSON is printed, what is wrong is told so too."""

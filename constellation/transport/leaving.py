@@ -58,7 +58,8 @@ def leave(transport: Transport, linger: float | None) -> list[str]:
         linger: The most seconds to wait; None: until it is delivered or its reader is gone.
 
     Returns:
-        For each peer that did not receive everything, a line about that.
+        For each peer that did not receive everything, a line about that, and for each of which
+        something was overlooked here.
     """
     if os.getpid() != transport.os_pid:
         return []  # a fork of the process, which has no transport
@@ -75,7 +76,9 @@ def leave(transport: Transport, linger: float | None) -> list[str]:
     finally:
         with transport.lock:
             lost = list(transport.undelivered)
-            lost += [line for peer in transport.peers.values() if (line := peer.undelivered)]
+            for peer in transport.peers.values():
+                overlooked = "" if transport.failed else peer.overlooked
+                lost += filter(None, (peer.undelivered, overlooked))
             transport.send_byes()
         transport.close()
     return lost

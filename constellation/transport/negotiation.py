@@ -91,6 +91,7 @@ class Negotiation:
 
     in_use = False
     unread = False
+    overlooked = 0
 
     def __init__(self, memory: Memory, peer: Peer) -> None:
         self._memory = memory

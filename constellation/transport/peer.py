@@ -25,6 +25,10 @@ class Inlet(Protocol):
     def unread(self) -> bool:
         """Whether something is in it that nobody has taken."""
 
+    @property
+    def overlooked(self) -> int:
+        """How many values are in it that its reader seems not to know of."""
+
     # Each event may be passed on twice, if the first time was interrupted.
 
     def opened(self, event: Opened) -> None:
@@ -172,9 +176,25 @@ class Peer:
             why = f"it cannot be connected to: {self.cut_off}"
         else:
             why = "it did not acknowledge in time"
-        values = "1 value" if count == 1 else f"{count} values"
-        return f"{values} sent to process {self.pid} may not have been received: {why}"
+        return f"{_values(count)} sent to process {self.pid} may not have been received: {why}"
+
+    @property
+    def overlooked(self) -> str:
+        """What came from it and was not received, for a reason that is seldom meant, as a line."""
+        count = sum(inlet.overlooked for inlet in self.inlets.values())
+        if not count:
+            return ""
+        verb = "was" if count == 1 else "were"
+        return (
+            f"{_values(count)} from process {self.pid} {verb} not received: the Receiver was told "
+            "of the end of a Sender, and this came from the next. A Sender is closed when it is "
+            "dropped: keep one for all that belongs together"
+        )
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "exited" if self.exit_known else "alive"
         return f"<Peer {self.pid} {state}>"
+
+
+def _values(count: int) -> str:
+    return "1 value" if count == 1 else f"{count} values"

@@ -107,10 +107,18 @@ def test_the_address_may_come_after_the_options(asked: list[Asked], program: str
     assert each.form is Format.JSON
 
 
-def test_a_module_and_its_arguments(asked: list[Asked], program: str) -> None:
-    done = run("10.0.0.1:8888", "--insecure", "-m", "tool", "a", "--b")
+@pytest.mark.parametrize(
+    "own", [["a", "--b"], ["--b", "a"], ["--cpu", "2", "-v"], ["--", "-m"], []]
+)
+@pytest.mark.parametrize("module", [["-m", "tool"], ["-mtool"]])
+def test_a_module_and_its_arguments(
+    asked: list[Asked], program: str, module: list[str], own: list[str]
+) -> None:
+    """Whatever follows it is its own, as for `python -m`."""
+    done = run("10.0.0.1:8888", "--insecure", "--cpu", "1", *module, *own)
     assert done.exit_code == 7, done.output
-    assert asked[0].request.arguments == [b"-m", b"tool", b"a", b"--b"]
+    assert asked[0].request.arguments == [b"-m", b"tool", *(each.encode() for each in own)]
+    assert asked[0].request.cpu == 1.0
     assert asked[0].package.manifest.script is None
 
 
@@ -139,6 +147,7 @@ def test_none_of_the_environment(asked: list[Asked], program: str) -> None:
         (["10.0.0.1:8888", "--insecure"], "Missing the program that is to run."),
         (["--insecure"], "Missing the address of a bridge"),
         (["-m", "tool"], "Missing the address of a bridge"),
+        (["10.0.0.1:8888", "-m"], "'-m' requires an argument"),
         (["prog.py"], "'prog.py' is no address: it has no port"),
         (["10.0.0.1", "prog.py"], "'10.0.0.1' is no address"),
         (["tcp://10.0.0.1:8888", "prog.py"], "the name of a protocol"),

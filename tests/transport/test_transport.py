@@ -240,6 +240,28 @@ def test_what_nobody_received_in_time_is_told(sides: Sides) -> None:
     )
 
 
+def test_values_of_a_next_sender_that_nobody_asks_for_are_told_of(sides: Sides) -> None:
+    one, other = sides(2)
+    for number in range(3):
+        one.sender(other).send(number).block()
+    receiver = other.receiver(one)
+    assert list(receiver) == [0]
+    eventually(lambda: receiver._mailbox.overlooked == 2)
+    (line,) = leaving.leave(other.transport, 0.05)
+    assert line.startswith(f"2 values from process {one.pid} were not received: the Receiver was ")
+
+
+def test_values_of_a_next_sender_that_the_next_receiver_has_are_not(sides: Sides) -> None:
+    one, other = sides(2)
+    for number in range(3):
+        one.sender(other).send(number).block()
+        assert list(other.receiver(one)) == [number]
+    kept = one.sender(other)
+    kept.send_many([1, 2]).block()
+    assert other.receiver(one).recv().block() == 1
+    assert leaving.leave(other.transport, 0.05) == []
+
+
 def test_a_peer_that_exited_is_not_waited_for(sides: Sides) -> None:
     one, other = sides(2)
     other.transport.close()
