@@ -238,6 +238,8 @@ class Host:
     # -- the monitors
 
     def _monitor_ready(self, local: _Local, events: int) -> None:
+        if local.monitor is None:
+            return  # its end was met earlier in this round of the loop
         self._read_monitor(local)
         if local.monitor is not None:
             self._flush(local.monitor, events)
