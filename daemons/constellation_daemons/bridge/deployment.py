@@ -544,8 +544,10 @@ class Deployment:
         host = self._agents.get(session)
         if host is not None:
             self._forget_agent(session)
-            own = f"node {host.node}" if reason is None else f"node {host.node}: {reason}"
-            host.lose(own if stopped is None else stopped)
+            # One that closes it has told why it must, unless that was said to it from here.
+            own = f"node {host.node}: {reason or 'its agent has ended'}"
+            told = host.crippled if reason is None else None
+            host.lose(stopped or told or own)
             self._look()
 
     def _forget_agent(self, session: Session) -> None:

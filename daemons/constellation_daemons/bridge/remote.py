@@ -50,12 +50,14 @@ class RemoteHost:
         node: What the node is called.
         lost: Why nothing can be done there any more; None: it can.
         ending: Whether the agent is gone, and only its last words are waited for.
+        crippled: Why the agent ends, as it has told itself; None: it has not.
     """
 
     def __init__(self, node: str, hear: Callable[[FromHost, RemoteHost], None]) -> None:
         self.node = node
         self.lost: str | None = None
         self.ending = False
+        self.crippled: str | None = None
         self._hear = hear
         self._send: Callable[[ToAgent], None] | None = None
         self._waiting: list[ToAgent] = []
@@ -128,7 +130,9 @@ class RemoteHost:
             case Gone(number):
                 self._expect(message, not self._alive.get(number, True))
                 del self._alive[number]
-            case Crippled() | Trouble():
+            case Crippled(reason):
+                self.crippled = reason
+            case Trouble():
                 pass
         self._hear(message, self)
 
