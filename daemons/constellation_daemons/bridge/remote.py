@@ -82,7 +82,7 @@ class RemoteHost:
         if self.lost is None:
             self._say(Launch(number, initial))
         else:
-            self.heard(Unmade(number, self.lost))
+            self.heard(Unmade(number, self._why_unmade(self.lost)))
 
     def tell(self, number: int, message: ToProcess) -> None:
         """Say something to a process."""
@@ -151,11 +151,16 @@ class RemoteHost:
         if self.used:
             self._hear(Crippled(reason), self)
         for number in list(self._asked):
-            self.heard(Unmade(number, reason))
+            self.heard(Unmade(number, self._why_unmade(reason)))
         for number, speaks in list(self._alive.items()):
             if speaks:
                 self.heard(Silent(number))
             self.heard(Gone(number, reason))
+
+    def _why_unmade(self, reason: str) -> str:
+        """Why a process is not made, which stands alone, where "lost:" comes before a reason."""
+        name = f"node {self.node}"
+        return (self.crippled or f"{name} is lost") if reason == name else reason
 
     def _say(self, message: ToAgent) -> None:
         if self._send is not None:
