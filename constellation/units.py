@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # More than any amount needs. Python refuses to read thousands of digits, with a text of its own.
 _LONGEST_TEXT: Final = 64
+_LONGEST_SHOWN: Final = len("1000 MiB")
 _NUMBER: Final = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 
 
@@ -342,6 +343,13 @@ class Cpu(_Quantity):
 
     def __repr__(self) -> str:
         return f"Cpu({self})"
+
+
+def memory_shown(size: int) -> str:
+    """So many bytes, for people: exactly, where that is short, as what programs ask for is."""
+    amount = Mem(size)
+    exact = str(amount)
+    return exact if len(exact) <= _LONGEST_SHOWN else amount.human
 
 
 MemLike: TypeAlias = "Mem | int | str"

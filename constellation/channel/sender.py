@@ -440,7 +440,10 @@ def raise_in_use(handle: str, direction: str, remote: Pid, name: str) -> None:
         ChannelError: Always.
     """
     named = f" named {name!r}" if name else ""
-    raise ChannelError(
+    error = ChannelError(
         f"{handle}() called for pid {remote} "
         f"when a {handle} {direction} this pid{named} already exists"
     )
+    if sys.version_info >= (3, 11):  # the words above are documented
+        error.add_note("Use that one, or give another channel a name=, the same at both ends.")
+    raise error

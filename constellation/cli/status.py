@@ -22,12 +22,11 @@ from constellation.cli.options import (
 from constellation.control.cluster import AskStatus, NodeState, Status
 from constellation.plain import plain
 from constellation.settings import Format
-from constellation.units import Mem
+from constellation.units import Mem, memory_shown
 
 __all__ = ["status"]
 
 _BILLION = 10**9
-_SHORT = len("1000 MiB")
 _WIDEST = 10_000
 """Columns: names are shown whole, whatever the terminal makes of long lines."""
 
@@ -132,13 +131,6 @@ def _waiting(found: Status) -> Table:
         need = str(Mem(size.mem)), f"{size.cpu / _BILLION:g}"
         _add_row(table, str(size.count), *need, f"{size.seconds:.0f} s", size.reason)
     return table
-
-
-def memory_shown(size: int) -> str:
-    """An amount of memory: exactly, where that is short, as what programs ask for is."""
-    amount = Mem(size)
-    exact = str(amount)
-    return exact if len(exact) <= _SHORT else amount.human
 
 
 def _node_row(node: NodeState) -> list[str]:

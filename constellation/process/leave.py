@@ -11,6 +11,7 @@ import atexit
 import functools
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -220,8 +221,7 @@ def _show(error: BaseException, call: Callable[[], object]) -> int:
     try:
         sys.excepthook(type(error), error, error.__traceback__)
         if part is None and isinstance(error, TypeError):
-            text = "spawn(work, ...) calls work(parent, ...): the Pid of the spawner comes first"
-            print(f"constellation: {text}", file=sys.stderr)
+            print(f"constellation: {_hint(error)}", file=sys.stderr)
     except SystemExit as leaving:
         return _code_of(leaving)
     except BaseException as failure:  # noqa: BLE001 - told below
@@ -231,6 +231,18 @@ def _show(error: BaseException, call: Callable[[], object]) -> int:
         print("\nOriginal exception was:", file=sys.stderr)
         traceback.print_exception(error)
     return 1
+
+
+def _hint(error: TypeError) -> str:
+    """What is likely meant by who gives `spawn` what its function does not take."""
+    need = re.search(r"unexpected keyword argument '(mem|cpu)'", str(error))
+    if need is not None:
+        name = need[1]
+        return (
+            f"spawn(work, {name}=...) gives {name} to work: what the process needs is "
+            f"resources=Resources({name}=...)"
+        )
+    return "spawn(work, ...) calls work(parent, ...): the Pid of the spawner comes first"
 
 
 def _users_part(trace: TracebackType | None, call: Callable[[], object]) -> TracebackType | None:

@@ -116,7 +116,10 @@ class _Spawn(Operation["Pid"]):
         self._started = True  # silent if the next lines raise
         self._context = current()
         if not callable(start):
-            raise TypeError(f"spawn() takes something to call, not {start!r}")
+            raise TypeError(
+                f"spawn() takes something to call, not {start!r}: write spawn(work, 1) and not "
+                "spawn(work(1)), which calls it here"
+            )
         if resources is not None and not isinstance(resources, Resources):
             raise TypeError(f"resources is Resources(mem=..., cpu=...), not {resources!r}")
         self._start_function = start

@@ -58,7 +58,7 @@ from constellation.transport.router import Router, Unroutable, key_of_route
 from constellation.wire import events as wire_events
 from constellation.wire.codec import decode, encode
 from constellation.wire.errors import WireError
-from constellation.wire.frames import VERSION, Buffer, Bye, Frame, Hello, Probe
+from constellation.wire.frames import VERSION, Buffer, Bye, Credit, Frame, Hello, Probe
 from constellation.wire.link import ACK_DELAY, Link
 
 logger = logging.getLogger(__name__)
@@ -276,6 +276,7 @@ class Sessions:
         session = self._sessions.get(key)
         if session is None and route[:1] == b"O":
             return  # this end has hung up, and the peer does not know that yet
+        frame: Frame | None = None
         try:
             frame = decode(message[1:])
             session = self._concerned(session, key, frame)
@@ -297,7 +298,8 @@ class Sessions:
                 session._link.route_up(now)
             session._link.receive(frame, now)
         except WireError as error:
-            logger.warning("dropped a message of %s: %s", key.hex()[:7], error)
+            level = logging.DEBUG if _is_for_former(session, frame) else logging.WARNING
+            logger.log(level, "dropped a message of %s: %s", key.hex()[:7], error)
             return
         self._handle(session)
         self._transmit(session)
@@ -571,6 +573,20 @@ class Sessions:
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
+
+
+def _is_for_former(session: Session | None, frame: Frame | None) -> bool:
+    """Whether a wrong frame is what a peer says that has not heard that this end was started anew.
+
+    It tells how far it has come in the session with the one that was here before. It ends that as
+    soon as it hears who is here now, and until then has received nothing of what was sent to it.
+    """
+    return (
+        isinstance(frame, Credit)
+        and session is not None
+        and not session._endpoint
+        and session._outbound.received == 0
+    )
 
 
 def _remember(past: dict[_Key, _Value], key: _Key, value: _Value) -> None:

@@ -76,9 +76,11 @@ class Arrivals:
     def ended(self, fd: int, now: float) -> Stranger | None:
         """A connection has ended. Says whether it was a stranger's, and not yet told of."""
         self._settle(now)
-        address = self._addresses.pop(fd, "")
-        unclear = self._unclear.pop(fd, None) is not None
         failure, self._failure = self._failure, None
+        address = self._addresses.pop(fd, None)
+        if address is None:
+            return None  # it went out from here: libzmq tells of these too
+        unclear = self._unclear.pop(fd, None) is not None
         if failure is None and unclear and self._succeeded == 0:
             failure = NO_PEER
         self._clear_up()

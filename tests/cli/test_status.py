@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from constellation.cli.status import memory_shown, text
+from constellation.cli.status import text
 from constellation.control.cluster import (
     NodeState,
     ProcessState,
@@ -10,6 +10,7 @@ from constellation.control.cluster import (
     Status,
     WaitingState,
 )
+from constellation.units import memory_shown
 
 
 @pytest.mark.parametrize(

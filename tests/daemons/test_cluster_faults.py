@@ -112,6 +112,21 @@ def test_an_agent_that_is_killed_takes_what_it_had_on_its_node_along(
     cluster.wait_for(lambda: not any(map(cluster.agents, (1, 2, 3))), 5.0)
 
 
+def test_a_node_that_is_killed_before_init_is_told_of(tmp_path: Path) -> None:
+    directory, flag = tmp_path / "cluster", tmp_path / "flag"
+    directory.mkdir()
+    body = f"import pathlib, time\npathlib.Path({str(flag)!r}).touch()\ntime.sleep(600)\n"
+    path = write(tmp_path, body)
+    small, large = Size("1 GiB", 1), Size("2 GiB", 1)
+    with clusters.cluster(directory, sizes=(small, large)) as own:
+        # Which only the second has.
+        with own.start("--mem", "1500 MiB", "--cpu", "0.1", path) as running:
+            running.until(flag.exists)
+            own.kill(own.node(2))
+            assert running.wait() == 1
+        assert running.events[-1]["message"] == f"node {own.node(2)} was killed"
+
+
 # -- masters --------------------------------------------------------------------------------------
 
 READER = """

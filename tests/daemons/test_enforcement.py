@@ -102,10 +102,12 @@ def test_one_that_takes_too_much_is_killed_and_one_killed_by_hand_is_told_apart(
     assert found[3] == "200 MiB"
     assert found[4] == strict.master
     assert second.status["max_rss"] > 200 << 20
-    told = tree.out.decode().splitlines()
-    assert told[0].startswith(f"SIGKILL; {second.status['cause']}; ")
-    assert told[1].startswith("SIGKILL; None; ")
-    assert f"process 3: {second.status['cause']}" in strict.log(strict.master)
+    printed = tree.out.decode().splitlines()
+    assert printed[0].startswith(f"SIGKILL; {second.status['cause']}; ")
+    assert printed[1].startswith("SIGKILL; None; ")
+    told = f"process {second.pid[:7]} of program.py: {second.status['cause']}"
+    line = next(each for each in strict.log(strict.master).splitlines() if told in each)
+    assert re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:,]+ WARNING ", line)
 
 
 def _resident(pid: int) -> int:

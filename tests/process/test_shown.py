@@ -113,3 +113,46 @@ def test_who_forgets_the_parent_is_told(tmp_path: Path) -> None:
             "the Pid of the spawner comes first"
         ),
     ]
+
+
+@pytest.mark.parametrize(("name", "value"), [("mem", '"2 GiB"'), ("cpu", "2")])
+def test_who_forgets_resources_is_told(tmp_path: Path, name: str, value: str) -> None:
+    path = programs.write(
+        tmp_path,
+        f"""
+        from constellation import *
+
+        def work(parent):
+            pass
+
+        init()
+        spawn(work, {name}={value}).block()
+        """,
+    )
+    (child,) = programs.run(path).tree.children
+    assert child.err.decode().splitlines() == [
+        f"TypeError: work() got an unexpected keyword argument '{name}'",
+        (
+            f"constellation: spawn(work, {name}=...) gives {name} to work: what the process needs "
+            f"is resources=Resources({name}=...)"
+        ),
+    ]
+
+
+def test_who_calls_the_function_himself_is_told(tmp_path: Path) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        from constellation import *
+
+        def work(number):
+            pass
+
+        init()
+        spawn(work(1)).block()
+        """,
+    )
+    assert programs.run(path).tree.err.decode().splitlines()[-1] == (
+        "TypeError: spawn() takes something to call, not None: write spawn(work, 1) and not "
+        "spawn(work(1)), which calls it here"
+    )

@@ -12,6 +12,8 @@ from tcp_proxy import TcpProxy
 from constellation.session.loop import Loop
 from constellation.session.sessions import Session, Sessions
 from constellation.transport.router import Router
+from constellation.wire.codec import encode
+from constellation.wire.frames import Credit
 
 LIMIT = 20.0
 
@@ -30,10 +32,13 @@ class End:
         self.peers: list[Session] = []
         self.messages: list[bytes] = []
         self.ends: list[str | None] = []
+        self.greeting = b""
         self.answer: Callable[[Session, bytes], None] = lambda session, message: None
 
     def opened(self, session: Session) -> None:
         self.peers.append(session)
+        if self.greeting:
+            session.send(self.greeting)
 
     def heard(self, session: Session, message: bytes) -> None:
         self.messages.append(message)
@@ -316,6 +321,36 @@ def test_a_server_that_is_started_anew_is_no_peer_any_more(loop: Loop, make: Mak
     session.send(b"for the old one")
     assert loop.run(lambda: bool(client.ends), LIMIT)
     assert client.ends == [f"127.0.0.1:{server.port} has been started anew"]
+
+
+def test_what_is_said_to_a_server_that_was_there_before_is_no_nonsense(
+    loop: Loop, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, client = make(listens=True, timeout=60.0), make(timeout=60.0)
+    session = met(loop, server, client, server.port)
+    for message in numbered(20):
+        session.send(message)
+    assert loop.run(lambda: len(client.messages) > 20, LIMIT)
+    server.sessions.close()
+    anew = make(listens=True, port=server.port)
+    anew.greeting = b"welcome"
+    session.send(b"for the old one")
+    assert loop.run(lambda: bool(client.ends), LIMIT)
+    assert client.ends == [f"127.0.0.1:{server.port} has been started anew"]
+    loop.run(lambda: False, 0.2)
+    assert caplog.messages == []
+
+
+def test_nonsense_in_a_session_is_told_of(
+    loop: Loop, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, client = make(listens=True), make()
+    session = met(loop, server, client, server.port)
+    assert loop.run(lambda: server.peers[0].unreceived == 0, LIMIT)
+    assert session._route is not None
+    client.sessions._router.send(session._route, encode(Credit(1, 1000, 0, False)))
+    assert loop.run(lambda: bool(caplog.messages), LIMIT)
+    assert "received #1000" in caplog.messages[0]
 
 
 def test_who_was_held_up_itself_takes_nobody_for_lost(loop: Loop, make: Make) -> None:

@@ -83,6 +83,14 @@ def test_the_end_of_what_was_there_before() -> None:
     assert arrivals.ended(7, 2) == Stranger("10.0.0.9", NO_PEER)
 
 
+def test_a_connection_that_went_out_from_here_is_no_strangers() -> None:
+    arrivals = Arrivals(5)
+    arrivals.accepted(7, "10.0.0.9", 0)
+    arrivals.failed()
+    assert arrivals.ended(8, 1) is None
+    assert arrivals.ended(7, 1) == Stranger("10.0.0.9", NO_PEER)
+
+
 @dataclass
 class Connection:
     fd: int

@@ -6,7 +6,6 @@ the machine short of memory, asks each agent for its worst process, and says whi
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from time import monotonic
 
@@ -16,8 +15,6 @@ from constellation_daemons.agent.limits import Limits, Use, worst
 from constellation_daemons.agent.usage import parent_of
 
 __all__ = ["Enforcement"]
-
-logger = logging.getLogger(__name__)
 
 
 class Enforcement:
@@ -111,9 +108,7 @@ class Enforcement:
 
     def _end(self, use: Use) -> None:
         if self._limits.condemn(use.number):
-            cause = use.cause(self._node)
-            logger.warning("process %d: %s", use.number, cause)
-            self._kill(use.number, cause)
+            self._kill(use.number, use.cause(self._node))
 
     def _reply(self, use: Use | None) -> None:
         answer, self._answer = self._answer, None

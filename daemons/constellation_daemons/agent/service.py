@@ -45,7 +45,6 @@ from constellation.control.messages import (
 from constellation.control.messages import End as EndProcess
 from constellation.control.stream import ControlError, MessageStream
 from constellation.exit_status import ExitStatus
-from constellation.plain import log_to
 from constellation.process import descriptors, signals, system
 from constellation.process.directory import RuntimeDirectory, sweep
 from constellation.process.host import Host
@@ -58,6 +57,7 @@ from constellation.session.sessions import Session, Sessions
 from constellation.transport.curve import Curve
 from constellation.transport.descriptors import explained
 from constellation.transport.router import Router
+from constellation_daemons import logs
 from constellation_daemons.agent.enforcement import Enforcement
 from constellation_daemons.agent.files import Files
 from constellation_daemons.agent.image import Image
@@ -95,6 +95,7 @@ from constellation_daemons.agent.processors import Processors
 from constellation_daemons.agent.relay import InputRelay
 from constellation_daemons.environment import environment_here
 from constellation_daemons.inherited import first_messages
+from constellation_daemons.program_name import program_name
 from constellation_daemons.start import Failure, Program
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class Agent:
         self._keys: dict[int, bytes] = {}  # of the processes that are here
         self._input = InputRelay(self._loop.selector, self._input_taken)
         self._enforcement = Enforcement(
-            self._loop, setup.node, strict=setup.strict, kill=self._end_process
+            self._loop, setup.node, strict=setup.strict, kill=self._end_greedy
         )
         self._processors = Processors(self._loop, setup.groups)
         key = os.urandom(16)
@@ -313,6 +314,13 @@ class Agent:
         if self._host is not None:
             self._host.direct(number, EndProcess(cause))
 
+    def _end_greedy(self, number: int, cause: str) -> None:
+        key, begin = self._keys.get(number), self._begin
+        process = str(number) if key is None else key.hex()[:7]
+        program = "" if begin is None else f" of {program_name(begin.arguments)}"
+        logger.warning("process %s%s: %s", process, program, cause)
+        self._end_process(number, cause)
+
     def _input_taken(self, size: int, closed: bool) -> None:
         self._say(Taken(size, closed))
 
@@ -415,7 +423,7 @@ def main(descriptor: int) -> NoReturn:
         signal.signal(number, signals.caught)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     node = MessageStream(descriptors.adopt_socket(descriptor), from_node)
-    log_to(sys.stderr, "%(levelname)s %(name)s: %(message)s", logging.INFO)
+    logs.set_up(logging.INFO)
     code = 1
     try:
         setup, *said = first_messages(node) or [None]

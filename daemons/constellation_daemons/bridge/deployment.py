@@ -56,7 +56,6 @@ from constellation.control.deployment import (
     Trouble,
 )
 from constellation.control.messages import Examined, FromHost, Needs, Status, Unmade
-from constellation.plain import plain
 from constellation.program.exchange import Serving
 from constellation.program.manifest import Manifest
 from constellation.program.store import Store
@@ -72,6 +71,7 @@ from constellation_daemons.bridge.errors import Nonsense
 from constellation_daemons.bridge.remote import RemoteHost
 from constellation_daemons.bridge.survey import survey
 from constellation_daemons.delivery import Delivery, remove, serve
+from constellation_daemons.program_name import program_name
 from constellation_daemons.start import Failure, Start
 
 __all__ = ["Deployment", "Placing", "Service"]
@@ -87,8 +87,6 @@ _KILL_LIMIT = 12.0
 _END_LIMIT = 10.0
 """Seconds that agents have to remove what is theirs."""
 _GONE = "the deploy client is gone"
-
-_LONGEST_NAME = 200
 
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
@@ -200,9 +198,7 @@ class Deployment:
     @property
     def name(self) -> str:
         """What is run, for people: without its arguments, which are nobody else's business."""
-        words = self._request.arguments
-        name = plain(os.fsdecode(b" ".join(words[:2] if words[0] == b"-m" else words[:1])))
-        return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
+        return program_name(self._request.arguments)
 
     @_contained
     def begin(self) -> None:
@@ -544,8 +540,10 @@ class Deployment:
         host = self._agents.get(session)
         if host is not None:
             self._forget_agent(session)
-            own = f"node {host.node}" if reason is None else f"node {host.node}: {reason}"
-            host.lose(own if stopped is None else stopped)
+            # One that closes it has told why it must, unless that was said to it from here.
+            own = f"node {host.node}: {reason or 'its agent has ended'}"
+            told = host.crippled if reason is None else None
+            host.lose(stopped or told or own)
             self._look()
 
     def _forget_agent(self, session: Session) -> None:

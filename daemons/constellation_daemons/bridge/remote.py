@@ -50,12 +50,14 @@ class RemoteHost:
         node: What the node is called.
         lost: Why nothing can be done there any more; None: it can.
         ending: Whether the agent is gone, and only its last words are waited for.
+        crippled: Why the agent ends, as it has told itself; None: it has not.
     """
 
     def __init__(self, node: str, hear: Callable[[FromHost, RemoteHost], None]) -> None:
         self.node = node
         self.lost: str | None = None
         self.ending = False
+        self.crippled: str | None = None
         self._hear = hear
         self._send: Callable[[ToAgent], None] | None = None
         self._waiting: list[ToAgent] = []
@@ -80,7 +82,7 @@ class RemoteHost:
         if self.lost is None:
             self._say(Launch(number, initial))
         else:
-            self.heard(Unmade(number, self.lost))
+            self.heard(Unmade(number, self._why_unmade(self.lost)))
 
     def tell(self, number: int, message: ToProcess) -> None:
         """Say something to a process."""
@@ -128,7 +130,9 @@ class RemoteHost:
             case Gone(number):
                 self._expect(message, not self._alive.get(number, True))
                 del self._alive[number]
-            case Crippled() | Trouble():
+            case Crippled(reason):
+                self.crippled = reason
+            case Trouble():
                 pass
         self._hear(message, self)
 
@@ -147,11 +151,16 @@ class RemoteHost:
         if self.used:
             self._hear(Crippled(reason), self)
         for number in list(self._asked):
-            self.heard(Unmade(number, reason))
+            self.heard(Unmade(number, self._why_unmade(reason)))
         for number, speaks in list(self._alive.items()):
             if speaks:
                 self.heard(Silent(number))
             self.heard(Gone(number, reason))
+
+    def _why_unmade(self, reason: str) -> str:
+        """Why a process is not made, which stands alone, where "lost:" comes before a reason."""
+        name = f"node {self.node}"
+        return (self.crippled or f"{name} is lost") if reason == name else reason
 
     def _say(self, message: ToAgent) -> None:
         if self._send is not None:

@@ -27,7 +27,7 @@ def explain(
     holders: dict[str, list[str]] = {}
     for report in stuck.values():
         holders.setdefault(report.node, []).append(report.pid)
-    lines = [f"process {_short(pid)} can never have room for {room.need}, as things are:"]
+    lines = [f"process {_short(pid)} can never have room for {room.need.shown}, as things are:"]
     told: list[str] = []
     left = [pid]
     nodes: set[str] = set()
@@ -47,7 +47,7 @@ def explain(
                 if node not in nodes and len(nodes) < _NAMES:
                     nodes.add(node)
                     held = holders.get(node, [])
-                    lines.append(f"{node} ({capacities[node]}) is held by {_list(held)}")
+                    lines.append(f"{node} ({capacities[node].shown}) is held by {_list(held)}")
                     left += held
         left = [each for each in left if each in stuck]
     more = len(set(left) - set(told))
@@ -63,7 +63,7 @@ def _large_enough(need: Amount, capacities: Mapping[str, Amount]) -> Iterator[st
 def _text(wait: Wait) -> str:
     match wait:
         case Room(need=need):
-            return f"room for {need}"
+            return f"room for {need.shown}"
         case Values(pid=pid):
             return f"a value of {_short(pid)}"
         case Window(pid=pid):

@@ -298,11 +298,14 @@ class Requests:
 
     def _refusal(self, job: Job, why: Why, text: str) -> Refuse:
         if why is not Why.NEVER:
-            return Refuse(job.request, why, text or _TEXTS[why].format(job.need))
+            return Refuse(job.request, why, text or _TEXTS[why].format(job.need.shown))
         node, most = self._allocation.nodes.nearest(job.need)
+        need, capacity = job.need.shown, node.capacity.shown
+        if need == capacity:  # as rounded as that
+            need, capacity = str(job.need), str(node.capacity)
         text = (
-            f"no node could ever hold a process that needs {job.need}: {most} is {node.name}, "
-            f"which has {node.capacity} in all"
+            f"no node could ever hold a process that needs {need}: {most} is {node.name}, "
+            f"which has {capacity} in all"
         )
         return Refuse(job.request, why, text, node.name, node.capacity)
 

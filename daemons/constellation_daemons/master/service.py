@@ -322,7 +322,7 @@ class Master:
         logger.info(
             "node %s has joined with %s: %d of %d",
             node.name,
-            capacity,
+            capacity.shown,
             len(joined),
             len(self._nodes),
         )

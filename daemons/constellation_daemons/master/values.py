@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 from constellation.resources import Resources
-from constellation.units import Cpu, Mem
+from constellation.units import Cpu, Mem, memory_shown
 
 _BILLIONTH = Cpu(Fraction(1, 10**9))
 
@@ -60,6 +60,14 @@ class Amount(NamedTuple):
         if not self.possible:
             return f"{self.mem} B and {self.cpu / 10**9:g} cores"
         return str(self.resources())
+
+    @property
+    def shown(self) -> str:
+        """For people: memory that is long to write is rounded, as ``status`` does."""
+        if not self.possible:
+            return str(self)
+        cpu = self.resources().cpu
+        return f"{memory_shown(self.mem)} and {cpu} core{'' if cpu == 1 else 's'}"
 
 
 MOST_CPU: Final = 2**52

@@ -3,6 +3,7 @@
 # ruff: noqa: UP006, UP007, UP045 - each way to write a type is the subject
 
 import pickle
+import sys
 import typing
 from typing import Any, Optional, Union
 
@@ -43,6 +44,11 @@ def a_second_handle_is_refused_in_these_words():
                 kind(child)
             with raises(ChannelError, text):
                 kind[int](child)
+        with raises(ChannelError) as caught:
+            Sender(child)
+        if sys.version_info >= (3, 11):
+            advice = ["Use that one, or give another channel a name=, the same at both ends."]
+            assert caught.error.__notes__ == advice
         del kept
 
 

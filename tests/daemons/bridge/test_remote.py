@@ -95,6 +95,26 @@ def test_a_lost_host_tells_what_its_agent_would_have() -> None:
     assert len(alone.heard) == 5
 
 
+def test_why_no_process_is_made_is_a_sentence() -> None:
+    alone = Alone()
+    alone.host.launch(1)
+    alone.host.lose("node a")
+    alone.host.launch(2)
+    told = Unmade(1, "node a is lost"), Unmade(2, "node a is lost")
+    assert alone.heard == [Crippled("node a"), *told]
+
+
+def test_why_an_agent_ends_is_kept() -> None:
+    alone = Alone()
+    alone.host.launch(1)
+    alone.host.connect(alone.sent.append)
+    assert alone.host.crippled is None
+    alone.host.heard(Crippled("node a was killed"))
+    assert alone.host.crippled == "node a was killed"
+    alone.host.lose("node a")
+    assert alone.heard[-1] == Unmade(1, "node a was killed")
+
+
 def test_a_lost_host_makes_nothing_and_says_nothing() -> None:
     alone = Alone()
     alone.host.connect(alone.sent.append)

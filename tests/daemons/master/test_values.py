@@ -51,6 +51,12 @@ def test_what_fits_fits_in_both(need: Amount, room: Amount, fits: bool) -> None:
     assert need.fits(room) is fits
 
 
+def test_how_people_read_them() -> None:
+    assert Amount(24684096 << 10, 10**9).shown == "23.5 GiB and 1 core"
+    assert Amount(100 << 20, 10**7).shown == "100 MiB and 0.01 cores"
+    assert Amount(-5, 5 * 10**8).shown == "-5 B and 0.5 cores"
+
+
 def test_how_they_read() -> None:
     assert str(Amount(2**30, 5 * 10**8)) == "1 GiB and 0.5 cores"
     assert str(Amount(-5, 5 * 10**8)) == "-5 B and 0.5 cores"
