@@ -299,7 +299,17 @@ def test_a_program_that_hangs_before_init(tmp_path: Path) -> None:
         bridge.settle()
     assert done.code == 1
     assert done.out == b"waiting\n"
-    assert b"has not called init() within 1 s" in done.err
+    cure = b"move what takes long after init(), or give --mem and --cpu"
+    assert b"has not called init() within 1 s: " + cure in done.err
+
+
+def test_a_program_that_is_slow_before_init(bridge: LocalBridge, tmp_path: Path) -> None:
+    path = programs.write(
+        tmp_path, "import time\ntime.sleep(6)\nfrom constellation import init\ninit()"
+    )
+    done = bridge.run(*WITHOUT_SURVEY, path, form="human")
+    assert done.code == 0
+    assert done.err.count(b"constellation: waits for the program's init() on node local\n") == 1
 
 
 def test_what_is_printed_before_init_is_never_shown(bridge: LocalBridge, tmp_path: Path) -> None:
