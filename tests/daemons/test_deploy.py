@@ -348,6 +348,23 @@ def test_a_bad_option_of_the_program_exits_with_its_code(
     assert b"usage: program.py" in done.err
 
 
+def test_a_program_that_fails_before_init_is_told_what_was_not_shipped(
+    bridge: LocalBridge, tmp_path: Path
+) -> None:
+    path = programs.write(tmp_path, "open('data.csv')")
+    (tmp_path / "data.csv").write_text("")
+    (tmp_path / ".gitignore").write_text("*.csv")
+    note = b"constellation: not shipped: data.csv, which .gitignore names; --include ships it\n"
+    for options in ((), WITHOUT_SURVEY):
+        done = bridge.run(*options, path, form="human")
+        assert done.code == 1
+        assert b"FileNotFoundError" in done.err
+        assert done.err.endswith(note)
+    path.write_text("from constellation import init\ninit()")
+    assert b"not shipped" not in bridge.run(path, form="human").err
+    assert b"not shipped: data.csv" in bridge.run("-v", path, form="human").err
+
+
 # -- its files ------------------------------------------------------------------------------------
 
 
