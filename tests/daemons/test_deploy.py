@@ -304,12 +304,23 @@ def test_a_program_that_hangs_before_init(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_slow_before_init(bridge: LocalBridge, tmp_path: Path) -> None:
+    go = tmp_path / "go"
     path = programs.write(
-        tmp_path, "import time\ntime.sleep(6)\nfrom constellation import init\ninit()"
+        tmp_path,
+        f"""
+        import os, time
+        while not os.path.exists({str(go)!r}):
+            time.sleep(0.05)
+        from constellation import init
+        init()
+        """,
     )
-    done = bridge.run(*WITHOUT_SURVEY, path, form="human")
-    assert done.code == 0
-    assert done.err.count(b"constellation: waits for the program's init() on node local\n") == 1
+    with bridge.start(*WITHOUT_SURVEY, path, form="human") as command:
+        note = b"constellation: waits for the program's init() on node local\n"
+        command.until(lambda: note in command.err)
+        go.touch()
+        assert command.wait() == 0
+    assert command.err.count(note) == 1
 
 
 def test_what_is_printed_before_init_is_never_shown(bridge: LocalBridge, tmp_path: Path) -> None:
