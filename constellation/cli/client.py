@@ -123,6 +123,7 @@ class Client:
         form: Format,
     ) -> None:
         self._request = request
+        self._ignored = package.ignored
         self._json = form is Format.JSON
         self._serving = Serving(package.manifest, package)
         self._loop = Loop()
@@ -309,6 +310,10 @@ class Client:
         else:
             self._print([(1, failed.out), (2, failed.err)])
             self._complain(failed.reason)
+            # Only what has run has written anything, or exited with a code of its own.
+            ran = failed.out or failed.err or failed.code != 1
+            if ran and self._ignored is not None:
+                self._complain(self._ignored)
 
     def _complain(self, text: str, **more: str) -> None:
         if self._json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,6 +28,8 @@ from constellation.transport.curve import Curve
 from constellation.units import Cpu, Mem
 
 __all__ = ["deploy"]
+
+logger = logging.getLogger(__name__)
 
 
 class _DeployCommand(Command):
@@ -147,6 +150,8 @@ def deploy(
     if format is Format.HUMAN:  # the other one tells of processes only
         for note in package.notes:
             click.echo(f"constellation: {note}", err=True)
+    if package.ignored is not None:
+        logger.info("%s", package.ignored)
     keypair = key_options.key(loopback_only=where.is_loopback)
     # Imported now: it takes a while, and what is typed wrong is told before that.
     from constellation.cli.bridge import bridge_at

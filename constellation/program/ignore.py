@@ -189,16 +189,30 @@ class Rules:
     def _stays(
         self, place: Place, path: str, listing: Callable[[], Collection[str]] | None
     ) -> bool:
-        if _any(self._names, path, listing is not None):
+        directory = listing is not None
+        if _any(self._names, path, directory):
             return True
-        if place.fate is not Fate.WHOLE:
-            for gitignore in place.gitignores:
-                said = gitignore.ignores(path, listing is not None)
-                if said is not None:
-                    if said:
-                        return True
-                    break
+        if place.fate is not Fate.WHOLE and _git_ignores(place, path, directory):
+            return True
         return listing is not None and marked(listing())
+
+    def only_ignored(self, place: Place, name: str, *, directory: bool) -> bool:
+        """Whether nothing but a `.gitignore` leaves ``name`` in ``place`` behind.
+
+        Args:
+            place: Where it is.
+            name: Its name.
+            directory: Whether it is a directory. If it is :func:`marked` is not asked.
+        """
+        path = place.path + name
+        if place.fate is not Fate.SHIPPED or not _git_ignores(place, path, directory):
+            return False
+        return not _any([*self._exclude, *self._names], path, directory)
+
+
+def _git_ignores(place: Place, path: str, directory: bool) -> bool:
+    said = (gitignore.ignores(path, directory) for gitignore in place.gitignores)
+    return next((each for each in said if each is not None), False)
 
 
 # -- patterns -------------------------------------------------------------------------------------

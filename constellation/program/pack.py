@@ -42,11 +42,14 @@ class Package:
         directory: Its directory, in full and without links in it.
         manifest: What of that is shipped.
         notes: What was left out because it cannot be shipped, one line for each.
+        ignored: What `.gitignore` files leave out, a line for people; None: nothing that anybody
+            could miss.
     """
 
     directory: str
     manifest: Manifest
     notes: tuple[str, ...]
+    ignored: str | None = None
 
     def read(self, file: File, offset: int, size: int) -> bytes:
         """Read from the content of a file of the manifest.
@@ -174,7 +177,22 @@ def _pack(
         manifest = Manifest(tuple(entries), script, module)
     except ManifestError as error:
         raise PackError(f"the program in {directory} cannot be shipped: {error.reason}") from error
-    return Package(directory, manifest, tuple(found.notes))
+    return Package(directory, manifest, tuple(found.notes), _ignored(found.ignored))
+
+
+def _ignored(paths: list[bytes]) -> str | None:
+    if not paths:
+        return None
+    # What a program reads is more likely a file, and not hidden, than something else.
+    example = min(paths, key=lambda path: (path.startswith(b"."), path.endswith(b"/"), path))
+    if len(paths) == 1:
+        return f"not shipped: {shown(example)}, which .gitignore names; --include ships it"
+    directories = any(path.endswith(b"/") for path in paths)
+    what = "files and directories" if directories else "files"
+    return (
+        f"not shipped: {len(paths)} {what} that .gitignore names, such as {shown(example)}; "
+        f"--include ships them"
+    )
 
 
 def _check_links(found: Found) -> None:

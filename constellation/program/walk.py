@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from constellation.program.errors import PackError
-from constellation.program.ignore import Fate, GitIgnore, Place, Rules
+from constellation.program.ignore import Fate, GitIgnore, Place, Rules, marked
 from constellation.program.manifest import Directory, Link, shown
 
 __all__ = ["Found", "unreadable", "walk"]
@@ -38,12 +38,15 @@ class Found:
         links: The symbolic links.
         empty: The directories with nothing in them.
         notes: What was left out because it cannot be shipped, one line for each.
+        ignored: The paths of what a `.gitignore` leaves out, and nobody would expect to be: of
+            directories with a slash at the end, and without what is in them.
     """
 
     files: dict[bytes, os.stat_result] = field(default_factory=dict)
     links: list[Link] = field(default_factory=list)
     empty: list[Directory] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    ignored: list[bytes] = field(default_factory=list)
 
 
 def walk(root: str, rules: Rules, keep: bytes | None = None) -> Found:
@@ -61,6 +64,7 @@ def walk(root: str, rules: Rules, keep: bytes | None = None) -> Found:
     _Walk(root, rules, found).run()
     if keep is not None and keep not in found.files:
         found.files[keep] = _asked(os.lstat, os.path.join(root, os.fsdecode(keep)))
+        found.ignored = [path for path in found.ignored if path != keep]
     return found
 
 
@@ -99,8 +103,12 @@ class _Walk:
                 fate = self._rules.fate(place, name, _listing(path))
                 if fate is not Fate.LEFT_OUT:
                     inner.append(self._entered(place, name, fate))
+                elif self._rules.only_ignored(place, name, directory=True) and _of_note(path):
+                    self._found.ignored.append(_path(place.path + name + "/"))
             elif self._rules.fate(place, name) in _SHIPS:
                 self._keep(place.path + name, status)
+            elif self._rules.only_ignored(place, name, directory=False):
+                self._found.ignored.append(_path(place.path + name))
         return inner
 
     def _keep(self, name: str, status: os.stat_result) -> None:
@@ -123,6 +131,15 @@ class _Walk:
         if target == root or target.startswith(root.rstrip(b"/") + b"/"):
             return os.path.relpath(target, os.path.dirname(os.path.join(root, path)))
         return target
+
+
+def _of_note(path: str) -> bool:
+    """Whether somebody could miss a directory: it is not empty, no environment and no cache."""
+    try:
+        names = os.listdir(path)
+    except OSError:
+        return False  # it stays behind, so that it cannot be read is no error
+    return bool(names) and not marked(names)
 
 
 def _path(name: str) -> bytes:

@@ -24,6 +24,8 @@ _GREETING_SIZE: Final = 64
 _GREETING: Final = b"\xff" + bytes(8) + b"\x7f\x03\x00"
 """The beginning of that of ZMTP 3: the other end says all of its own then."""
 _REQUEST: Final = b"GET / HTTP/1.0\r\n\r\n"
+_START: Final = {"bridge": "start the node whose bridge_bind this is, and the master"}
+"""How a role comes to be there that nobody starts by itself."""
 _MECHANISM: Final = slice(12, 32)
 _KNOWN: Final = {
     b"HTTP/": "an HTTP server",
@@ -62,8 +64,8 @@ def what_is_there(endpoint: str, role: str, *, secured: bool, ended: bool) -> Fi
     try:
         text = _who_answers(place, role, secured=secured, ended=ended)
     except ConnectionRefusedError:
-        text = f"nobody listens at {place}: start the {role} there, or see to the address"
-        return Finding(text, nobody=True)
+        text = f"nobody listens at {place}: {_START.get(role, f'start the {role} there')}"
+        return Finding(f"{text}, or see to the address", nobody=True)
     return None if text is None else Finding(text)
 
 

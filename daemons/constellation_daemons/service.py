@@ -43,6 +43,8 @@ KILL_LIMIT = 5.0
 _JOIN_AGAIN = 2.0
 _JOIN_PATIENCE = 7.0
 """Seconds after which a master that was asked, and has not come, is spoken of."""
+_MASTER_PATIENCE = 10.0
+"""Seconds after which a node that waits for its master, and has had none, speaks of it."""
 _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -159,9 +161,11 @@ def run_node(options: NodeOptions) -> None:
     joining = _Joining(process.loop, node)
     sessions = Sessions(process.loop, router, key, joining, answer=node.answer)
     logger.info("a node listens at %s", options.address)
+    reached = options.address if options.advertise is None else options.advertise
     if options.join is not None:
-        name = str(options.address if options.advertise is None else options.advertise)
-        joining.start(sessions, options.join, name)
+        joining.start(sessions, options.join, str(reached))
+    else:
+        joining.wait(reached)
     process.run()
     sessions.close()
 
@@ -200,6 +204,27 @@ class _Joining:
         self._master = master
         self._name = name
         self._ask()
+
+    def wait(self, address: Address) -> None:
+        """Wait for a master that knows of the node, and say so once if none comes.
+
+        Args:
+            address: Where the node is reached, as far as it knows.
+        """
+        self._loop.after(_MASTER_PATIENCE, lambda: self._say_alone(address))
+
+    def _say_alone(self, address: Address) -> None:
+        if not self._node.was_attached:
+            place = (
+                address
+                if address.is_remote
+                else f"an address of this machine, with port {address.port}"
+            )
+            logger.warning(
+                "no master has taken this node: start one whose nodes.toml names it by %s, "
+                "or use --join; it waits",
+                place,
+            )
 
     def _ask(self) -> None:
         """Ask, and look after a while whether that was of use."""
@@ -330,6 +355,8 @@ def run_master(options: MasterOptions) -> None:
         timeout=options.timeout,
         wait=options.wait,
     )
+    if own is None:
+        logger.info("%s is no node's fabric_addr: this master is no node itself", options.address)
     logger.info(
         "a master listens at %s, and publishes events at port %d", options.address, feed.port
     )

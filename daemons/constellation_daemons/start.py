@@ -75,6 +75,7 @@ class Start:
         message: What it is told, but for its nonce.
         inherited: Descriptors that it is started with.
         limit: Seconds that it may take.
+        cure: What its user is told to do where it takes longer.
         told: Called with what it says when it has reached `init()`.
         failed: Called in place of that.
         apart: Whether all that it has started is killed with it, wherever that has gone (on Linux).
@@ -94,6 +95,7 @@ class Start:
         *,
         inherited: Sequence[int] = (),
         limit: float,
+        cure: str = "move what takes long after init()",
         told: Callable[[FromNewborn], None],
         failed: Callable[[Failure], None],
         apart: bool = False,
@@ -102,6 +104,7 @@ class Start:
         self._told = told
         self._failed = failed
         self._limit = limit
+        self._cure = cure
         self._apart = apart
         self._over = self._watched = self._dying = False
         self._cancelled: list[Callable[[], None]] = []  # who waits for its end
@@ -195,7 +198,7 @@ class Start:
         self._fail(f"the program ended before it called init(): {ended}", ended)
 
     def _too_late(self) -> None:
-        reason = f"the program has not called init() within {self._limit:g} s"
+        reason = f"the program has not called init() within {self._limit:g} s: {self._cure}"
         self._kill(lambda _: self._fail(reason, None))
 
     def _fail(self, reason: str, status: ExitStatus | None) -> None:

@@ -257,7 +257,7 @@ def test_nobody_is_told_from_a_bridge(cluster: Cluster, tmp_path: Path) -> None:
     words = ["deploy", name, "--key-file", cluster.key_file, str(path)]
     done = cluster.do(1, ["-m", "constellation", *words], cluster.environment)
     assert done.returncode == 1
-    assert f"nobody listens at {name}: start the bridge there" in done.stderr
+    assert f"nobody listens at {name}: start the node whose bridge_bind this is" in done.stderr
 
 
 # -- tools ----------------------------------------------------------------------------------------

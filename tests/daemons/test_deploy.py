@@ -299,7 +299,28 @@ def test_a_program_that_hangs_before_init(tmp_path: Path) -> None:
         bridge.settle()
     assert done.code == 1
     assert done.out == b"waiting\n"
-    assert b"has not called init() within 1 s" in done.err
+    cure = b"move what takes long after init(), or give --mem and --cpu"
+    assert b"has not called init() within 1 s: " + cure in done.err
+
+
+def test_a_program_that_is_slow_before_init(bridge: LocalBridge, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    path = programs.write(
+        tmp_path,
+        f"""
+        import os, time
+        while not os.path.exists({str(go)!r}):
+            time.sleep(0.05)
+        from constellation import init
+        init()
+        """,
+    )
+    with bridge.start(*WITHOUT_SURVEY, path, form="human") as command:
+        note = b"constellation: waits for the program's init() on node local\n"
+        command.until(lambda: note in command.err)
+        go.touch()
+        assert command.wait() == 0
+    assert command.err.count(note) == 1
 
 
 def test_what_is_printed_before_init_is_never_shown(bridge: LocalBridge, tmp_path: Path) -> None:
@@ -336,6 +357,23 @@ def test_a_bad_option_of_the_program_exits_with_its_code(
     done = bridge.run(path, "--levle", form="human")
     assert done.code == 2
     assert b"usage: program.py" in done.err
+
+
+def test_a_program_that_fails_before_init_is_told_what_was_not_shipped(
+    bridge: LocalBridge, tmp_path: Path
+) -> None:
+    path = programs.write(tmp_path, "open('data.csv')")
+    (tmp_path / "data.csv").write_text("")
+    (tmp_path / ".gitignore").write_text("*.csv")
+    note = b"constellation: not shipped: data.csv, which .gitignore names; --include ships it\n"
+    for options in ((), WITHOUT_SURVEY):
+        done = bridge.run(*options, path, form="human")
+        assert done.code == 1
+        assert b"FileNotFoundError" in done.err
+        assert done.err.endswith(note)
+    path.write_text("from constellation import init\ninit()")
+    assert b"not shipped" not in bridge.run(path, form="human").err
+    assert b"not shipped: data.csv" in bridge.run("-v", path, form="human").err
 
 
 # -- its files ------------------------------------------------------------------------------------

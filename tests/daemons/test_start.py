@@ -100,7 +100,8 @@ def test_only_the_end_of_much_is_kept(loop: Loop, tmp_path: Path) -> None:
 def test_one_that_takes_too_long_is_killed(loop: Loop, tmp_path: Path, apart: bool) -> None:
     source = "import time\nprint('waiting', flush=True)\ntime.sleep(60)"
     started = Started(loop, programs.write(tmp_path, source), limit=1.0, apart=apart)
-    assert started.failure.reason == "the program has not called init() within 1 s"
+    reason = "the program has not called init() within 1 s: move what takes long after init()"
+    assert started.failure.reason == reason
     assert started.failure.code == 1
 
 

@@ -119,6 +119,50 @@ def test_gitignores_above_count_up_to_the_top_of_the_repository(tmp_path: Path) 
     assert [entry.path for entry in manifest.entries] == [b"keep.log", b"prog.py"]
 
 
+@pytest.mark.parametrize(
+    ("tree", "note"),
+    [
+        ({"a.py": ""}, None),
+        ({".gitignore": "data.csv", "data.csv": ""}, "data.csv, which .gitignore names; --include"),
+        (
+            {".gitignore": "*.csv\n.env", "b.csv": "", "pkg/a.csv": "", ".env": ""},
+            "3 files that .gitignore names, such as b.csv; --include ships them",
+        ),
+        (
+            {".gitignore": "/data/\nprog.py\nx", "data/a": "", "data/b": "", "pkg/x": ""},
+            "2 files and directories that .gitignore names, such as pkg/x; --include ships them",
+        ),
+        # What nobody would miss: caches, environments, what is empty.
+        (
+            {
+                ".gitignore": "*.egg-info\n__pycache__/\nvenv\nout\ncache",
+                "a.egg-info/x": "",
+                "__pycache__/x.pyc": "",
+                "venv/pyvenv.cfg": "",
+                "cache/CACHEDIR.TAG": "",
+                "out": None,
+            },
+            None,
+        ),
+    ],
+)
+def test_what_gitignore_leaves_behind_is_noted(
+    directory: Path, tree: dict[str, str | bytes | None], note: str | None
+) -> None:
+    told = packed(trees.grow(directory, tree)).ignored
+    if note is None:
+        assert told is None
+    else:
+        assert told is not None
+        assert told.startswith(f"not shipped: {note}")
+
+
+def test_what_options_decide_is_not_noted(directory: Path) -> None:
+    trees.grow(directory, {".gitignore": "*.csv\ndata", "a.csv": "", "data/b": "", "data/c": ""})
+    assert packed(directory, rules=Rules(exclude=["*.csv"], include=["data/b"])).ignored is None
+    assert packed(directory, rules=Rules(include=["*.csv", "data"])).ignored is None
+
+
 def test_links_are_kept_if_they_stay_inside(directory: Path) -> None:
     trees.grow(directory, {"pkg/mod.py": "", "a/up": "-> ../pkg", "pkg/nowhere": "-> left/out"})
     (directory / "absolute").symlink_to(os.path.realpath(directory / "pkg"))

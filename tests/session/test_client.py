@@ -134,9 +134,10 @@ def test_another_service_says_where_the_master_is() -> None:
 def test_nobody() -> None:
     with listening() as listener:
         endpoint = endpoint_of(listener)
-    text = "nobody listens at HERE: start the {} there, or see to the address"
-    assert told(endpoint) == text.format("master")
-    assert told(endpoint, None, "bridge") == text.format("bridge")
+    text = "nobody listens at HERE: start {}, or see to the address"
+    assert told(endpoint) == text.format("the master there")
+    right = "the node whose bridge_bind this is, and the master"
+    assert told(endpoint, None, "bridge") == text.format(right)
 
 
 def test_an_http_server() -> None:

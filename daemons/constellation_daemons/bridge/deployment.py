@@ -80,6 +80,8 @@ logger = logging.getLogger(__name__)
 
 _AGENT_LIMIT = 30.0
 """Seconds within which an agent has to connect, once its node is to run something."""
+_INIT_NOTE_AFTER = 5.0
+"""Seconds that a program may take on a node to reach `init()`, until the user is told."""
 _LAST_WORDS = 0.5
 """Seconds that what an agent said may still take, when its node says that the agent is gone."""
 _KILL_LIMIT = 12.0
@@ -171,6 +173,8 @@ class Deployment:
         self._agents: dict[Session, RemoteHost] = {}
         self._idle: dict[str, Session] = {}  # agents of nodes where nothing is placed, by node
         self._serving: dict[Session, Serving] = {}
+        self._starting: set[Session] = set()  # agents that have the files, and no image yet
+        self._init_noted = False
         self._timers: list[Timer] = []
         self._unprinted = 0  # bytes that the client has not given room for again
         self._asked: set[int] = set()  # processes that wait for a place
@@ -508,16 +512,32 @@ class Deployment:
             case Heard(told):
                 host.heard(told)
             case agent_messages.Transfer(data):
-                serve(self._serving[session], data, partial(_send_transfer, session))
+                self._serve(session, data)
             case agent_messages.Taken(size, closed):
                 self._take_input(size, closed=closed)
             case agent_messages.Killed(number, cause):
                 self._roster.blame(number, cause)
             case ImageFailed():
                 self._image_failed(host, message)
-            case ImageReady() | agent_messages.Hello():
+            case ImageReady():
+                self._starting.discard(session)
+            case agent_messages.Hello():
                 pass
         self._look()
+
+    def _serve(self, session: Session, data: bytes) -> None:
+        serving = self._serving[session]
+        serve(serving, data, partial(_send_transfer, session))
+        if serving.done and session not in self._starting:
+            self._starting.add(session)
+            after = self._service.loop.after
+            self._timers.append(after(_INIT_NOTE_AFTER, lambda: self._note_init(session)))
+
+    def _note_init(self, session: Session) -> None:
+        """Tell the user, once and not for each node, if the program still has not come there."""
+        if session in self._starting and not self._init_noted:
+            self._init_noted = True
+            self.note(f"waits for the program's init() on node {self._agents[session].node}")
 
     def _take_input(self, size: int, *, closed: bool) -> None:
         if not 0 <= size <= self._untaken:
@@ -548,6 +568,7 @@ class Deployment:
 
     def _forget_agent(self, session: Session) -> None:
         del self._agents[session], self._serving[session]
+        self._starting.discard(session)
 
     def _image_failed(self, host: RemoteHost, failed: ImageFailed) -> None:
         reason = f"node {host.node}: {failed.reason}"

@@ -57,6 +57,7 @@ def survey(
         program,
         Survey(nonce=b""),
         limit=limit,
+        cure="move what takes long after init(), or give --mem and --cpu",
         told=answered,
         failed=failed,
         apart=True,

@@ -153,6 +153,11 @@ class Node:
         return self._master is not None
 
     @property
+    def was_attached(self) -> bool:
+        """Whether there is a master, or has been one."""
+        return self._attached is not None
+
+    @property
     def idle(self) -> bool:
         """Whether nothing runs here."""
         ended = self._bridge is None or self._bridge.ended
