@@ -166,7 +166,7 @@ def _write(directory: str, keypair: Keypair) -> str:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    except BaseException:
+    except BaseException:  # an interrupt too: half a key is to be nobody's
         os.unlink(path)
         raise
     return path

@@ -471,16 +471,14 @@ class Transport:
 
     # -- sending
 
-    def _pump(self) -> bool:
-        """Send what links have to send; says whether that was anything."""
-        sent = False
+    def _pump(self) -> None:
+        """Send what links have to send."""
         ready = self._ready
         while ready:
             peer = next(iter(ready))
             # Taken out afterwards: what is interrupted is done again.
-            sent = self._send_frames(peer) or sent
+            self._send_frames(peer)
             ready.discard(peer)
-        return sent
 
     def _send_frames(self, peer: Peer) -> bool:
         sent = False

@@ -139,7 +139,7 @@ class Entrance:
         self._watches.append(watch)
         try:
             addresses = bind(made, address, keypair=self._keypair, zap=self.zap, ports=ports)
-        except BaseException:
+        except BaseException:  # an interrupt too: the socket is closed, or its context never ends
             self._watches.remove(watch)
             _close(watch, 0.0)
             raise
