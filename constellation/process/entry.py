@@ -13,7 +13,7 @@ import sys
 from io import TextIOWrapper
 from typing import TextIO
 
-from constellation.process import holes, leave, system
+from constellation.process import heap, holes, leave, system
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 
@@ -27,6 +27,7 @@ SPARE_NAME = "cst-spare"
 def prepare_first(mode: str) -> None:
     """In the zygote: what every process of the user's finds."""
     os.environ["CONSTELLATION"] = mode
+    heap.keep()
     for stream in (sys.stdout, sys.__stdout__):
         # Another's may run code of the user's, which the zygote never does.
         if type(stream) is TextIOWrapper:
@@ -54,6 +55,7 @@ def _forget_lookups() -> None:
 def prepare_fresh(mode: str) -> None:
     """In a process that starts fresh, when it has reached `init()` and has its streams."""
     os.environ["CONSTELLATION"] = mode
+    heap.keep()
     _replace_stdin()
 
 
