@@ -67,9 +67,9 @@ _TCP_OPTIONS = {
 }
 """Milliseconds, milliseconds, yes, seconds, seconds, times."""
 
-_MAX_MESSAGE = 1 << 20
+_MAX_MESSAGE = 2 << 20
 """Bytes of the largest part that is taken over TCP, where strangers may be at the other end: libzmq
-makes room for what they say will come. Links send fragments of a quarter of it."""
+makes room for what they say will come. Links send fragments of little more than half of it."""
 
 _COPY_BELOW = 4096
 """Bytes of a part that is copied out of the message it came in."""

@@ -39,8 +39,9 @@ __all__ = ["ACK_DELAY", "FRAGMENT", "PROBE_AFTER", "WINDOW", "Link"]
 
 WINDOW = 4 << 20
 """Bytes that a stream may be ahead of its reader."""
-FRAGMENT = 256 << 10
-"""Bytes of a frame: a larger value is cut, so that it does not hold up other streams."""
+FRAGMENT = (1 << 20) + (64 << 10)
+"""Bytes of a frame: a larger value is cut, so that it does not hold up other streams. A MiB of
+numbers, with what belongs to them, goes in one."""
 ACK_DELAY = 0.025
 """Seconds within which a receipt is acknowledged."""
 PROBE_AFTER = 0.5
