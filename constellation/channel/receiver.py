@@ -133,7 +133,7 @@ class Receiver(Generic[T_co]):
             ChannelError: As `recv`.
         """
         recv = _Recv(self)
-        if not recv._attempt():
+        if not (recv._attempt() or (self._transport.look() and recv._attempt())):
             raise WouldBlock(f"nothing has come from pid {self.remote_pid}")
         value: T_co = recv._value
         return value

@@ -126,7 +126,7 @@ class Sender(Generic[T_contra]):
             ChannelError: As `send`.
         """
         send = _Send(self, value)
-        if not send._attempt():
+        if not (send._attempt() or (self._transport.look() and send._attempt())):
             send._abandon()
             raise WouldBlock(f"the window of the channel to pid {self.remote_pid} is full")
 

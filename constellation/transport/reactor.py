@@ -62,8 +62,9 @@ _LONGEST = 3600.0
 _LEAD_GRACE = 0.002
 _LOOP_GRACE = 0.05
 _RECENT = 0.02
-"""Seconds: without a lead after which the I/O thread waits for input; that a loop has to come for
-its input; and since when there was no lead for the I/O thread to look at that again by itself."""
+"""Seconds: since a thread has seen to the input after which the I/O thread waits for it; that a
+loop has to come for its input; and since when no thread has seen to the input for the I/O thread to
+look at that again by itself."""
 
 
 class ThreadWaiter(msgspec.Struct, eq=False):  # made for each wait, in C
@@ -265,12 +266,36 @@ class Reactor:
 
         The lock is held.
         """
-        if self._armed or self.suspended:
+        if self.suspended:
             return False
-        if self.lead is None or self.lead.ident == _get_ident():
+        if self.lead is None:
+            soon = not self._armed and monotonic() - self._led_at < _LEAD_GRACE
+        else:
+            soon = self.leads()
+        if soon:
             self._more = True  # for the next lead, or for the I/O thread after the grace
-            return True
-        return False
+        return soon
+
+    def leads(self) -> bool:
+        """Whether the calling thread is the one that waits on the descriptors. The lock is held."""
+        return self.lead is not None and self.lead.ident == _get_ident()
+
+    def looked(self, more: bool) -> None:
+        """A thread that does not wait has taken what had arrived; says whether there may be more.
+
+        It sends or asks again soon, most likely, and looks again then. Where nobody waits for input
+        the I/O thread is not to be woken for each message meanwhile, only to take the processor and
+        the interpreter from it: it comes after the grace. The lock is held.
+        """
+        if self.suspended or self.lead is not None:
+            if more:
+                self.wake_io()
+            return
+        self._more = more
+        now = self._led_at = monotonic()
+        if self._armed:
+            self._arm(now)
+            self.set_timer(now + _LEAD_GRACE)
 
     def wake_lead(self) -> None:
         """Have the thread that waits on the descriptors look at its operation again."""

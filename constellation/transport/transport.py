@@ -229,15 +229,30 @@ class Transport:
         if not self.reactor.look_again():
             self._look()
 
-    def _look(self) -> None:
-        """See to what arrived while something was sent.
+    def look(self) -> bool:
+        """Take what has arrived, for somebody who does not wait; says whether there was anything.
+
+        For a while after a thread has seen to the input itself, the I/O thread does not.
+        """
+        if self.closed or self.lock.held():
+            return False
+        with self.lock.raw:
+            if self.reactor.leads():
+                # A signal handler has interrupted the wait, which could sleep on though notified.
+                return False
+            return self._look()
+
+    def _look(self) -> bool:
+        """See to what arrived meanwhile; says whether there was anything.
 
         Sending takes the edge of the descriptor, so nobody may be woken for it.
         """
-        if self._router.readable():
-            self._drain()
-            self._pump()
-            self.reactor.wake_io()
+        if not self._router.readable():
+            return False
+        more = self._drain()
+        self._pump()
+        self.reactor.looked(more or self._router.unsure)
+        return True
 
     def acknowledge(self, peer: Peer) -> None:
         """Values of the peer were taken: tell it, now or in time."""

@@ -136,6 +136,40 @@ def test_input_is_served_when_nobody_waits(service: Service) -> None:
     assert len(service.threads - {threading.get_ident()}) == len(service.threads) == 1
 
 
+def test_input_is_left_to_a_thread_that_looks_itself_and_served_when_it_does_not(
+    service: Service,
+) -> None:
+    box = service.box()
+    reactor = service.reactor
+    for value in range(10):
+        eventually(lambda: reactor._armed)
+        service.threads.clear()
+        with reactor.lock:
+            assert not reactor.look_again(), "nobody looks soon: the I/O thread sleeps"
+            reactor.looked(False)
+            assert not reactor._armed, "the I/O thread sleeps on, whatever comes"
+            assert reactor.look_again(), "this thread has just looked"
+            box.put(value)
+        eventually(lambda expected=value: list(box.values) == [*range(expected + 1)])
+        assert threading.get_ident() not in service.threads
+
+
+def test_what_is_left_after_a_look_is_served(service: Service) -> None:
+    """As of a socket whose edge the thread has taken: no descriptor shows what is left."""
+    reactor = service.reactor
+    eventually(lambda: reactor._armed)
+    served = threading.Event()
+
+    def serve(ready: Collection[int]) -> bool:
+        served.set()
+        return False
+
+    with reactor.lock:
+        reactor._service = serve
+        reactor.looked(True)
+    assert served.wait(20)
+
+
 def test_a_blocked_thread_serves_itself(service: Service) -> None:
     box = service.box()
     thread, results = in_thread(box.take().block)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import select
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from constellation.channel.mailbox import Closed
-from constellation.errors import ChannelClosed, ProcessExited
+from constellation.errors import ChannelClosed, ProcessExited, WouldBlock
 from constellation.exit_status import ExitStatus
 from constellation.transport import leaving
 
@@ -39,6 +40,70 @@ def test_values_go_both_ways_over_one_connection(sides: Sides) -> None:
     assert (one.routes, other.routes) == (1, 1)
     for side, remote in ((one, other), (other, one)):
         assert side.told() == [remote.pid.key]
+
+
+def without_io_thread(*sides: Any) -> None:
+    """Nobody sees to the input of these but who asks or waits for it."""
+    for side in sides:
+        reactor = side.transport.reactor
+        eventually(lambda reactor=reactor: reactor._armed)
+        with reactor.lock:
+            reactor._led_at = float("inf")
+            reactor._arm(time.monotonic())
+            assert not reactor._armed
+
+
+def until_it_would_not_block(attempt: Callable[[], Any]) -> Any:
+    limit = time.monotonic() + 20
+    while time.monotonic() < limit:
+        try:
+            return attempt()
+        except WouldBlock:
+            time.sleep(0.001)
+    raise AssertionError("it would have blocked for 20 seconds")
+
+
+def test_what_does_not_wait_looks_for_what_has_come(sides: Sides) -> None:
+    one, other = sides(2)
+    sender, receiver = one.sender(other), other.receiver(one)
+    sender.send(0).block()
+    assert receiver.recv().block() == 0
+    without_io_thread(one, other)
+    window = [bytes(1 << 20)] * 3
+    for value in window:
+        sender.try_send(value)
+    with pytest.raises(WouldBlock):
+        sender.try_send(window[0])
+    for value in window:
+        assert until_it_would_not_block(receiver.try_recv) == value
+    until_it_would_not_block(lambda: sender.try_send(window[0]))
+    with other.transport.lock:
+        assert not other.transport.look(), "this thread is in the middle of it"
+    assert until_it_would_not_block(receiver.try_recv) == window[0]
+
+
+def test_a_handler_takes_nothing_from_the_wait_that_it_interrupts(sides: Sides) -> None:
+    """The thread that waits would not be woken for it: it is the one that took it."""
+    one, other = sides(2)
+    sender, receiver = one.sender(other), other.receiver(one)
+    another = other.receiver(one, name="x")
+    asked: list[bool] = []
+
+    def handler(number: int, frame: Any) -> None:
+        sender.send("came meanwhile").block()
+        assert select.select([other.transport._router.fd], [], [], 20)[0]
+        asked.append(other.transport.look())
+        with pytest.raises(WouldBlock):
+            another.try_recv()
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        assert receiver.recv().block(timeout=20) == "came meanwhile"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert asked == [False]
 
 
 def test_nothing_is_connected_for_a_handle_alone(sides: Sides) -> None:
