@@ -4,9 +4,10 @@ A value is pickled at the call. It leaves at once while the stream is idle; whil
 than frames can go they share a frame, which leaves when it is big enough, when its thread is about
 to block, or after a moment.
 
-Two locks, taken in this order: `guard` for the batch, and the transport's for the stream. Whoever
-holds the transport's only tries the guard: the transport, and what interrupts a thread in there.
-Who interrupts a thread that has the guard, as a handler or finalizer may, does not take it again.
+Two locks, taken in this order: the guard for the batch (`constellation.channel.guard`), and the
+transport's for the stream. Whoever holds the transport's only tries the guard: the transport, and
+what interrupts a thread in there. Who interrupts a thread that has the guard, as a handler or
+finalizer may, does not take it again.
 
 =========  ================================================================================
 clear      a handle is open, nobody waits for room, the peer lives: `put` takes the value
@@ -21,12 +22,13 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from constellation.channel.guard import ANYBODY, NOBODY, Guard
 from constellation.channel.payload import Encoder
 from constellation.errors import ChannelError, ProcessExited
 from constellation.transport.descriptors import explained
-from constellation.transport.lock import Entry, refuse, stay_at_exit
+from constellation.transport.lock import refuse, stay_at_exit
 from constellation.transport.memory import Lent
 
 if TYPE_CHECKING:
@@ -58,6 +60,11 @@ batches are full."""
 Packed = tuple["list[Buffer]", int]
 """The parts of one value, and its weight."""
 
+_ELSEWHERE: Packed = [], 0
+"""Says that a value does not go into the batch."""
+
+_get_ident = threading.get_ident
+
 
 class Waiting(Protocol):
     """A send that waits for room."""
@@ -84,17 +91,14 @@ class Outlet:
         "_clear",
         "_context",
         "_encoder",
-        "_entry",
         "_flushed_at",
         "_guard",
-        "_held",
         "_interval",
         "_last",
         "_limit",
         "_pace",
         "_peer",
         "_transport",
-        "_trial",
         "_waiting",
         "codec",
         "outbound",
@@ -106,7 +110,7 @@ class Outlet:
         self._context = context
         self._transport = context.transport
         self._peer = peer
-        self._make_guard()
+        self._guard = Guard()
         self._clear: object | None = None  # the handle whose values `put` takes
         self._waiting: deque[Waiting] = deque()
         self.codec = "pickle"
@@ -127,6 +131,7 @@ class Outlet:
     def open(self, owner: object, type_name: str, codec: str) -> None:
         """A handle was made. The transport's lock is held; the guard is free."""
         self.codec = codec
+        self._guard.lease = ANYBODY
         self._encoder = self._encoder_of(codec)
         self.outbound.open(type_name, codec)  # raises if the name or the type cannot be told
         self.owner = owner
@@ -140,26 +145,27 @@ class Outlet:
             SerializationError: It cannot be encoded.
             RuntimeError: The calling thread was interrupted where it must not be added.
         """
-        if self._held():
-            refuse()
-        got = True
-        try:
-            with self._trial as free:
-                if not free:
-                    got = False
-                    self._await_guard()
-                    got = True
-                if self._clear is owner:
+        guard = self._guard
+        ident = _get_ident()
+        if guard.lease == ident and not guard.inside:
+            # As `_put`, without a lock and in short: this is done for each value.
+            try:
+                guard.inside = ident
+                if not guard.shut and self._clear is owner:
                     batched = self._batched + self._encoder.add(value) + VALUE_WEIGHT
                     if batched <= self._calm:
                         self._batched = batched
                         return None
                     return self._consider(batched)
-        except RuntimeError as error:
-            if got:
-                raise
-            # What was raised without the guard; `with` has failed to release it after that.
-            raise (error.__context__ or error) from None
+            finally:
+                guard.inside = 0
+                if guard.gate is not None:
+                    guard.let_in()
+        if guard.held():
+            refuse()
+        put = guard.admit(partial(self._put, value, owner), self._transport.lock.held)
+        if put is not _ELSEWHERE:
+            return put
         if self.owner is not owner:
             if self._transport.leaving:
                 stay_at_exit()
@@ -215,7 +221,7 @@ class Outlet:
         The transport's lock is held. Says whether it could be done.
         """
         tell = not (dropped and self._transport.failed)
-        return self._attempted(partial(self._close, owner, tell=tell))
+        return self._guard.attempt(partial(self._close, owner, tell=tell))
 
     # -- for the transport, which holds its lock
 
@@ -226,7 +232,7 @@ class Outlet:
 
     def flush(self) -> bool:
         """Hand the batch to the stream; False if a thread is writing to it right now."""
-        return self._attempted(self._push)
+        return self._guard.attempt(self._push)
 
     def room(self) -> None:
         """The window has grown."""
@@ -262,17 +268,10 @@ class Outlet:
 
     def forked(self) -> None:
         """This is a fork of the process: sends go the way where they are refused."""
-        self._make_guard()
+        self._guard = Guard(NOBODY)
         self._clear = None
 
     # -- who may come in
-
-    def _make_guard(self) -> None:
-        guard: Any = threading.RLock()
-        self._guard = guard
-        self._held: Callable[[], bool] = guard._is_owned
-        self._entry = Entry(self._guard)
-        self._trial = Entry(self._guard, blocking=False)
 
     def _alone(self, action: Callable[[], T]) -> T:
         """Do something with both locks.
@@ -282,37 +281,15 @@ class Outlet:
         """
         if self._interrupted():
             refuse()  # before the guard: who has that may wait for the lock
-        with self._entry, self._transport.lock.raw:
+        return self._guard.run(partial(self._locked, action))
+
+    def _locked(self, action: Callable[[], T]) -> T:
+        with self._transport.lock.raw:
             return action()
-
-    def _attempted(self, action: Callable[[], object]) -> bool:
-        """Do something if nobody is in here. The transport's lock is held."""
-        if self._held():
-            return False
-        got = True
-        try:
-            with self._trial as free:
-                if free:
-                    action()
-                else:
-                    got = False
-        except RuntimeError as error:
-            if got:
-                raise
-            # Since `with` has failed to release what it has not got.
-            if error.__context__ is not None:
-                raise error.__context__ from None
-        return got
-
-    def _await_guard(self) -> None:
-        """Wait for the guard, which another thread has."""
-        if self._transport.lock.held():
-            refuse()
-        self._guard.acquire()
 
     def _interrupted(self) -> bool:
         """Whether the calling thread was interrupted in the middle of something."""
-        return self._transport.lock.held() or self._held()
+        return self._transport.lock.held() or self._guard.held()
 
     # -- guard and transport's lock held
 
@@ -472,6 +449,15 @@ class Outlet:
 
     # -- guard held
 
+    def _put(self, value: object, owner: object) -> Packed | None:
+        if self._clear is not owner:
+            return _ELSEWHERE
+        batched = self._batched + self._encoder.add(value) + VALUE_WEIGHT
+        if batched <= self._calm:
+            self._batched = batched
+            return None
+        return self._consider(batched)
+
     def _consider(self, batched: int) -> Packed | None:
         """A value was added, and the batch weighs so much now: does it fit, and is it to leave?"""
         if batched > self._limit:
@@ -486,7 +472,7 @@ class Outlet:
             lock = transport.lock
             if lock.held():
                 # It cannot leave in the middle of what this thread was interrupted at.
-                transport.defer(partial(self._attempted, self._send_batch))
+                transport.defer(partial(self._guard.attempt, self._send_batch))
             else:
                 with lock.raw:
                     if self._peer.route is None:

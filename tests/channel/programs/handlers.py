@@ -209,6 +209,8 @@ def what_handlers_and_finalizers_send_in_the_middle_of_the_transport_arrives():
             Cycle(lambda: sender.send("finalized").block())
             with within_the_transport(action):
                 loop.send(word).block()
+                # If it came so soon after the one before that it would share a frame.
+                loop.flush().block()
             sender.send(f"after {word}").block()
             gc.collect()
     gc.enable()
