@@ -19,6 +19,8 @@ ENTRY_POINTS: Final = "constellation.commands"
 """The group of entry points whose names are commands too: those of the services, which the library
 does not import."""
 
+_HELP: Final = ["-h", "--help"]
+
 _INTERRUPTED: Final = 130
 """What a shell makes of a command that died of Ctrl-C."""
 
@@ -27,6 +29,10 @@ _Result = TypeVar("_Result")
 
 class Command(click.Command):
     """A command whose errors of ours are one line on stderr."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.context_settings.setdefault("help_option_names", _HELP)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Read the arguments."""
@@ -46,6 +52,7 @@ class Commands(click.Group):
 
     def __init__(self, *args: Any, lazy: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.context_settings.setdefault("help_option_names", _HELP)
         self._lazy = dict(lazy)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:

@@ -21,7 +21,7 @@ _COMMANDS: Final = {
 }
 
 
-@click.group(cls=Commands, lazy=_COMMANDS, context_settings={"help_option_names": ["--help"]})
+@click.group(cls=Commands, lazy=_COMMANDS)
 @version_option
 def constellation() -> None:
     """Run distributed programs on a cluster, and look after it."""

@@ -129,6 +129,13 @@ def test_a_command_is_imported_when_it_is_used() -> None:
         group.get_command(click.Context(group), "no")
 
 
+@pytest.mark.parametrize("words", [(), ("deploy",), ("status",)])
+def test_help_is_asked_for_by_a_letter_too(words: tuple[str, ...]) -> None:
+    told = run(constellation, *words, "-h").stdout
+    assert told == run(constellation, *words, "--help").stdout
+    assert told.startswith(" ".join(("Usage: constellation", *words)))
+
+
 def test_the_commands_of_the_services_are_found(installed: Callable[..., None]) -> None:
     installed(node=elsewhere)
     assert run(constellation, "node").stdout == "here\n"

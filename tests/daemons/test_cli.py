@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -69,6 +70,12 @@ def test_a_node_gives_something(words: list[str]) -> None:
     done = CliRunner().invoke(node, ["127.0.0.1:9450", *words])
     assert done.exit_code == 2
     assert "Error: " in done.stderr
+
+
+@pytest.mark.parametrize("service", [node, master])
+def test_help_is_asked_for_by_a_letter_too(service: click.Command) -> None:
+    told = CliRunner().invoke(service, ["-h"])
+    assert (told.exit_code, told.output[:6]) == (0, "Usage:")
 
 
 @pytest.mark.parametrize("bridge", [True, False])
