@@ -183,6 +183,13 @@ class Outlet:
         """
         return self._alone(partial(self._admit, waiting))
 
+    def may_admit(self, waiting: Waiting) -> bool:
+        """Whether `admit` would do more than let wait what waits. The transport's lock is held."""
+        if self.owner is None or self._peer.exit_known:
+            return True  # it raises
+        packed = waiting.packed
+        return self._waiting[0] is waiting and (packed is None or self.outbound.fits(packed[1]))
+
     def withdraw(self, waiting: Waiting) -> None:
         """A send gives up waiting."""
         self._alone(partial(self._withdraw, waiting))

@@ -206,10 +206,11 @@ class _ToOutlet(Operation[None]):
         return self._sender._transport.reactor
 
     def _enlist(self, waiter: Waiter) -> bool:
-        if self._place is None:
-            self._place = _Place()
-        self._place.waiter = waiter
-        return True
+        place = self._place
+        if place is None:
+            place = self._place = _Place()
+        place.waiter = waiter
+        return not place.queued or self._sender._outlet.may_admit(place)
 
     def _delist(self, waiter: Waiter) -> None:
         if self._place is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from constellation.channel.mailbox import Closed
+from constellation.channel.outlet import Outlet
 from constellation.errors import ChannelClosed, ProcessExited, WouldBlock
 from constellation.exit_status import ExitStatus
 from constellation.transport import leaving
@@ -80,6 +81,29 @@ def test_what_does_not_wait_looks_for_what_has_come(sides: Sides) -> None:
     with other.transport.lock:
         assert not other.transport.look(), "this thread is in the middle of it"
     assert until_it_would_not_block(receiver.try_recv) == window[0]
+
+
+def test_who_waits_for_room_is_tried_again_when_there_is_some(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = sides(2)
+    sender, receiver = one.sender(other), other.receiver(one)
+    value = bytes(1 << 20)
+    for _ in range(3):
+        sender.try_send(value)
+    tried = []
+    admit = Outlet.admit
+    monkeypatch.setattr(Outlet, "admit", lambda *args: tried.append(args) or admit(*args))
+    blocked = threading.Thread(target=sender.send(value).block)
+    blocked.start()
+    eventually(lambda: one.transport.reactor.lead)
+    assert len(tried) == 1
+    assert receiver.recv().block() == value
+    blocked.join(20)
+    assert not blocked.is_alive()
+    assert len(tried) == 2
+    sender.close()
+    assert list(receiver) == [value] * 3
 
 
 def test_a_handler_takes_nothing_from_the_wait_that_it_interrupts(sides: Sides) -> None:
