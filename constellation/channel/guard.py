@@ -14,6 +14,8 @@ are never in, and of two that come at once one at least sees the other:
 | shut | yes | leaves, or has just come in | gives up, or waits until it has left |
 
 Who waits for it takes the lease back for good: then several threads send, and all take the lock.
+What one thread has set the others see at once, since the interpreter has a lock of its own, the
+GIL; where it runs without, nobody gets the lease.
 
 A signal handler may run between any two calls, in the thread that is inside too. It is refused, as
 where its thread has the lock. What it raises leaves nothing shut, and nobody inside.
@@ -21,6 +23,7 @@ where its thread has the lock. What it raises leaves nothing shut, and nobody in
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -33,6 +36,9 @@ T = TypeVar("T")
 
 ANYBODY, NOBODY = -1, -2
 """Who has the lease, where it is no thread: the next that asks gets it, or none does."""
+
+_LEASES = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether there are leases."""
 
 _get_ident = threading.get_ident
 
@@ -98,7 +104,7 @@ class Guard:
                         if must_not_wait():
                             refuse()
                         self._await_leaving()
-                    if self.lease == ANYBODY:
+                    if self.lease == ANYBODY and _LEASES:
                         self.lease = _get_ident()
                     return action()
                 finally:

@@ -124,6 +124,14 @@ def test_a_guard_may_be_without_a_lease() -> None:
     assert [batch.put() for _ in range(3)] == [False] * 3
 
 
+def test_without_the_lock_of_the_interpreter_nobody_gets_the_lease(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("constellation.channel.guard._LEASES", False)
+    assert [batch.put() for _ in range(3)] == [False] * 3
+    assert batch.count == 3
+
+
 def test_the_lease_stays_where_nobody_has_to_wait_for_it(batch: Batch) -> None:
     batch.put()
     with thread(batch.put) as results:
