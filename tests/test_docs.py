@@ -56,7 +56,7 @@ def test_the_programs_in_the_docs_print_what_they_say(
 
 
 def test_the_page_on_channels_has_its_programs() -> None:
-    assert len([program for program in PROGRAMS if "channels" in str(program.id)]) == 8
+    assert len([program for program in PROGRAMS if "channels" in str(program.id)]) == 9
 
 
 def test_the_readme_has_two_commands_and_ci_finds_the_one_that_tests() -> None:
