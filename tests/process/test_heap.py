@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import resource
 import subprocess
 import sys
 
@@ -33,6 +34,25 @@ def faults(how: str) -> tuple[int, int]:
     ran = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, check=True)
     made, needed = map(int, ran.stdout.split())
     return made, needed
+
+
+def test_a_process_that_may_not_have_so_much_goes_on() -> None:
+    limited = f"""
+import resource
+from constellation.process import heap
+
+used = int(open("/proc/self/statm").read().split()[0]) * {resource.getpagesize()}
+resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), -1))
+try:
+    bytes(32 << 20)
+except MemoryError:
+    heap.keep()
+    print("goes on")
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", limited], check=False, capture_output=True, text=True
+    )
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("goes on\n", "", 0)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc takes the hint")
