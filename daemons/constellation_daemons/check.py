@@ -120,9 +120,15 @@ def _versions(what: str, version: str, python: str | None) -> bool:
     own = platform.python_version()
     wrong = False
     if version != VERSION:
-        _say(f"{what}: has constellation {version}, and this machine {VERSION}")
+        _say(
+            f"{what}: has constellation {version}, and this machine {VERSION}: "
+            "use the same version everywhere"
+        )
         wrong = True
     if python is not None and python.split(".")[:2] != own.split(".")[:2]:
-        _say(f"{what}: has Python {python}, and this machine {own}")
+        _say(
+            f"{what}: has Python {python}, and this machine {own}: "
+            "use the same minor version everywhere"
+        )
         wrong = True
     return wrong

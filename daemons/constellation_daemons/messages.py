@@ -271,6 +271,7 @@ class Attach(Message, frozen=True):
         timeout: Seconds of silence after which somebody is lost.
         enforce: What becomes of a process that takes more memory than it was given: ``pressure``,
             ``strict`` or ``off``.
+        python: My version of Python. Nodes of another minor version do not join.
     """
 
     master: str
@@ -282,6 +283,7 @@ class Attach(Message, frozen=True):
     bridge: str | None
     timeout: float
     enforce: Enforce
+    python: str
 
 
 class Admitted(Message, frozen=True):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import platform
 import socket
 from typing import Any
 
@@ -38,3 +39,19 @@ def test_ports_of_processes_behind_a_firewall(
     told = capsys.readouterr().out
     assert "No route to host at port 32768" in told
     assert told.endswith("and choose them with port_range\n")
+
+
+def test_other_versions_are_told_with_what_mends_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check, "VERSION", "0.2.0")
+    monkeypatch.setattr(platform, "python_version", lambda: "3.12.1")
+    assert check._versions("node 10.0.0.2:9999", "0.1.0", "3.11.7")
+    assert capsys.readouterr().out == (
+        "node 10.0.0.2:9999: has constellation 0.1.0, and this machine 0.2.0: "
+        "use the same version everywhere\n"
+        "node 10.0.0.2:9999: has Python 3.11.7, and this machine 3.12.1: "
+        "use the same minor version everywhere\n"
+    )
+    assert not check._versions("node 10.0.0.2:9999", "0.2.0", "3.12.9")
+    assert capsys.readouterr().out == ""

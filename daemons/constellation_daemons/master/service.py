@@ -220,6 +220,7 @@ class Master:
             bridge=None if bridge is None else str(bridge),
             timeout=self._timeout,
             enforce=Enforce.PRESSURE if config is None else config.enforce,
+            python=platform.python_version(),
         )
         session.send(messages.encode(attach))
         if node.returning is not None:

@@ -29,6 +29,16 @@ def machine_capacity() -> Amount:
         quota = _quota(directory / "cpu.max")
         if quota is not None:
             billionths = min(billionths, quota)
+    for directory in _first_version("memory"):
+        # Where there is no limit it is a number larger than any memory.
+        limit = _number(directory / "memory.limit_in_bytes")
+        if limit is not None:
+            mem = min(mem, limit)
+    for directory in _first_version("cpu"):
+        quota = _number(directory / "cpu.cfs_quota_us")
+        period = _number(directory / "cpu.cfs_period_us")
+        if quota is not None and period and quota > 0:  # -1: no limit
+            billionths = min(billionths, quota * _BILLION // period)
     return Amount(mem, billionths)
 
 
@@ -39,10 +49,25 @@ def own_groups() -> list[Path]:
     except OSError:
         return []
     path = next((line[3:] for line in lines if line.startswith("0::")), None)
-    if path is None:
+    return [] if path is None else _upwards(_CGROUP, path)
+
+
+def _first_version(controller: str) -> list[Path]:
+    """The same in the hierarchy of a controller of version 1, which some machines still have."""
+    try:
+        lines = _MEMBERSHIP.read_text().splitlines()
+    except OSError:
         return []
-    own = _CGROUP / path.lstrip("/")
-    return [own, *(each for each in own.parents if each == _CGROUP or _CGROUP in each.parents)]
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return _upwards(_CGROUP / controller, path)
+    return []
+
+
+def _upwards(root: Path, path: str) -> list[Path]:
+    own = root / path.lstrip("/")
+    return [own, *(each for each in own.parents if each == root or root in each.parents)]
 
 
 def _number(path: Path) -> int | None:

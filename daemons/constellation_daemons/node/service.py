@@ -257,6 +257,8 @@ class Node:
         if not self._stopping:
             self._enforce(attach.enforce)
         logger.info("attached to the master %s as node %s", attach.master, attach.node)
+        if (refused := refusal(attach)) is not None:
+            logger.error("%s", refused)
         if self._bridge is not None:
             self._bridge.compare(attach)
         elif attach.bridge is not None and not self._stopping:
@@ -505,3 +507,17 @@ def _end_of_agent(code: int) -> str:
     if code < 0:
         return f"its agent was killed ({ExitStatus.from_wait(-code)})"
     return f"its agent has failed with exit code {code}; the log of that node says how"
+
+
+def refusal(attach: Attach) -> str | None:
+    """Why a master does not take this node, which is to be told here too; None: it does.
+
+    The master finds the same in the node's offer, and tells of it in its own log.
+    """
+    own = platform.python_version()
+    if attach.python.split(".")[:2] == own.split(".")[:2]:
+        return None
+    return (
+        f"the master {attach.master} has Python {attach.python}, and this node {own}, so it does "
+        "not join: use the same minor version everywhere"
+    )

@@ -19,6 +19,7 @@ ATTACH = Attach(
     bridge="10.0.0.2:8888",
     timeout=5.0,
     enforce=Enforce.PRESSURE,
+    python="3.11.7",
 )
 
 

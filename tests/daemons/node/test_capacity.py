@@ -37,6 +37,22 @@ def test_the_tightest_limit_counts(group: Path) -> None:
     assert found.cpu == 500_000_000
 
 
+def test_groups_of_the_first_version_count_too(group: Path) -> None:
+    root = group.parent.parent
+    (root / "membership").write_text("5:memory:/outer\n4:cpu,cpuacct:/a/b\n0::/\n")
+    memory, cpu = root / "memory", root / "cpu"
+    (memory / "outer").mkdir(parents=True)
+    (cpu / "a" / "b").mkdir(parents=True)
+    (memory / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    (memory / "outer" / "memory.limit_in_bytes").write_text(f"{300 << 20}\n")
+    for directory, quota in ((cpu / "a", 50000), (cpu / "a" / "b", -1)):
+        (directory / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (directory / "cpu.cfs_period_us").write_text("100000\n")
+    found = machine_capacity()
+    assert found.mem == 300 << 20
+    assert found.cpu == 500_000_000
+
+
 @pytest.mark.parametrize("text", ["", "nonsense\n", "1 2 3\n"])
 def test_what_is_no_limit_is_none(group: Path, text: str) -> None:
     for name in ("memory.max", "cpu.max"):
