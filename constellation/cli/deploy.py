@@ -19,7 +19,7 @@ from constellation.cli.options import (
     verbose_option,
     version_option,
 )
-from constellation.control.deployment import Deploy
+from constellation.control.deployment import MOST_RECCE, Deploy
 from constellation.machine import machine_bound
 from constellation.program.ignore import Rules
 from constellation.program.pack import MAX_SIZE, Package, pack_module, pack_script
@@ -83,6 +83,14 @@ def _cpu(context: click.Context, option: click.Parameter, text: str | None) -> C
         raise click.BadParameter(str(error), context, option) from error
 
 
+def _recce(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 < value <= MOST_RECCE:  # also what is no number
+        raise click.BadParameter(
+            f"{value:g}: expected seconds, more than 0 and at most {MOST_RECCE}", context, option
+        )
+    return value
+
+
 @click.command(
     cls=_DeployCommand,
     context_settings={"allow_interspersed_args": False},
@@ -94,6 +102,13 @@ def _cpu(context: click.Context, option: click.Parameter, text: str | None) -> C
     "--mem", metavar="SIZE", callback=_mem, help='What the initial process needs: "200 MiB".'
 )
 @click.option("--cpu", metavar="CORES", callback=_cpu, help="The same of processors: 0.5.")
+@click.option(
+    "--recce",
+    type=float,
+    callback=_recce,
+    metavar="SECONDS",
+    help="What it may take to come to init(), where it is asked what it needs.  [default: 10]",
+)
 @click.option("--include", multiple=True, metavar="PATTERN", help="Ship what would be left out.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out more.")
 @click.option(
@@ -122,6 +137,7 @@ def deploy(
     module: str | None,
     mem: Mem | None,
     cpu: Cpu | None,
+    recce: float | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     max_size: Mem,
@@ -163,6 +179,7 @@ def deploy(
         environ=_environment(os.environ, variables, none=no_env),
         mem=None if mem is None else int(mem),
         cpu=None if cpu is None else float(cpu),
+        recce=recce,
     )
     security = None if keypair is None else Curve(keypair)
     endpoint = bridge_at(where, security)

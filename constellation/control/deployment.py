@@ -17,7 +17,7 @@ room for again. So has input. A client that is gone takes its program along.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -27,6 +27,8 @@ OUTPUT_WINDOW = 1 << 20
 """Bytes of output that may be on their way to the client, or wait at its terminal."""
 INPUT_WINDOW = 1 << 16
 """Bytes of input that may be on their way to the initial process."""
+MOST_RECCE = 3600
+"""The most seconds that a program can be given to come to ``init()`` in the recce."""
 
 
 class Transfer(Message, frozen=True):
@@ -60,6 +62,8 @@ class Deploy(Message, frozen=True):
         environ: What its environment has that is not the node's.
         mem: The bytes that the initial process needs; None: what it says itself.
         cpu: The cores that it needs; None: the same.
+        recce: The seconds that it may take to come to ``init()`` where it is asked for that; None:
+            those that the bridge gives it.
     """
 
     manifest: bytes
@@ -67,6 +71,7 @@ class Deploy(Message, frozen=True):
     environ: dict[bytes, bytes]
     mem: int | None
     cpu: float | None
+    recce: Annotated[float, msgspec.Meta(gt=0, le=MOST_RECCE)] | None = None
 
 
 class Room(Message, frozen=True):

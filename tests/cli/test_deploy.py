@@ -154,6 +154,8 @@ def test_none_of_the_environment(asked: list[Asked], program: str) -> None:
         (["0.0.0.0:8888", "prog.py"], "0.0.0.0:8888 is where one can listen"),
         (["10.0.0.1:0", "prog.py"], "10.0.0.1:0 is where one can listen"),
         (["10.0.0.1:8888", "--mem", "lots", "prog.py"], "'--mem'"),
+        (["10.0.0.1:8888", "--recce", "0", "prog.py"], "'--recce'"),
+        (["10.0.0.1:8888", "--recce", "nan", "prog.py"], "'--recce'"),
         (["10.0.0.1:8888", "--cpu", "lots", "prog.py"], "'--cpu'"),
         (["10.0.0.1:8888", "--max-size", "lots", "prog.py"], "'--max-size'"),
         (["10.0.0.1:8888", "--insecure", "--env", "=1", "prog.py"], "expected NAME or NAME=VALUE"),

@@ -296,11 +296,32 @@ def test_a_program_that_hangs_before_init(tmp_path: Path) -> None:
     directory.mkdir()
     with local_bridge.bridge(directory, recce=1.0) as bridge:
         done = bridge.run(path, form="human")
+        sooner = bridge.run("--recce", "0.5", path, form="human")
         bridge.settle()
-    assert done.code == 1
-    assert done.out == b"waiting\n"
-    cure = b"move what takes long after init(), or give --mem and --cpu"
-    assert b"has not called init() within 1 s: " + cure in done.err
+    cure = b"move what takes long after init(), or give --recce more seconds, or --mem and --cpu"
+    for each, limit in ((done, b"1 s: "), (sooner, b"0.5 s: ")):
+        assert each.code == 1
+        assert each.out == b"waiting\n"
+        assert b"has not called init() within " + limit + cure in each.err
+
+
+def test_a_program_that_is_given_more_time_to_come_to_init(tmp_path: Path) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        import time
+        from constellation import init
+        time.sleep(1.5)
+        init()
+        print("here")
+        """,
+    )
+    directory = tmp_path / "bridge"
+    directory.mkdir()
+    with local_bridge.bridge(directory, recce=1.0) as bridge:
+        done = bridge.run("--recce", "60", path)
+        bridge.settle()
+    assert (done.code, done.tree.out) == (0, b"here\n")
 
 
 def test_a_program_that_is_slow_before_init(bridge: LocalBridge, tmp_path: Path) -> None:

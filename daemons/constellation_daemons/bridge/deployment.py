@@ -323,7 +323,7 @@ class Deployment:
                 self._service.loop,
                 tree.path,
                 self._request,
-                self._service.recce,
+                self._request.recce or self._service.recce,
                 self._surveyed,
                 self._not_surveyed,
             )

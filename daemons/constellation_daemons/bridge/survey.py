@@ -57,7 +57,7 @@ def survey(
         program,
         Survey(nonce=b""),
         limit=limit,
-        cure="move what takes long after init(), or give --mem and --cpu",
+        cure="move what takes long after init(), or give --recce more seconds, or --mem and --cpu",
         told=answered,
         failed=failed,
         apart=True,
