@@ -162,6 +162,13 @@ class Operation(Generic[T_co]):
         state = "started" if self._started else "not started"
         return f"<{self._describe()} made at {self._code.co_filename}:{self._line()}, {state}>"
 
+    def __reduce__(self) -> NoReturn:
+        # Who sends one has most often forgotten to wait for it.
+        raise TypeError(
+            f"cannot pickle the operation {self._describe()}: "
+            "its result is what block() or await gives"
+        )
+
     # -- what each kind of operation defines
 
     def _describe(self) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
+import pickle
 import subprocess
 import sys
 import threading
@@ -191,6 +193,14 @@ def test_an_operation_shows_where_it_was_made_and_whether_it_was_started() -> No
     assert repr(operation).endswith("not started>")
     operation.block()
     assert repr(operation).endswith(", started>")
+
+
+@pytest.mark.parametrize("take", [pickle.dumps, copy.copy])
+def test_an_operation_in_the_place_of_its_result_is_refused_by_its_name(take: Any) -> None:
+    operation = Source(1).take()
+    with pytest.raises(TypeError, match=r"cannot pickle the operation take\(\): its result is"):
+        take(operation)
+    assert operation.block() == 1
 
 
 # -- the warning

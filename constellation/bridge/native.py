@@ -278,6 +278,8 @@ class _Bridge:
             self._roster.signal_initial(number)
         elif action is Action.KILL:
             self._roster.kill(self._interruption.cause)
+            # The printer may never say that it has room again, and monitors wait for that.
+            self._roster.give_room()
 
     def _suspend(self) -> None:
         """Ctrl-Z: stop with the program, and go on with it."""

@@ -342,6 +342,53 @@ def test_a_stopped_reader_stops_the_writer(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("signals", [[signal.SIGQUIT], [signal.SIGINT, signal.SIGTERM]])
+def test_a_stopped_reader_does_not_keep_what_is_killed(signals: list[int], tmp_path: Path) -> None:
+    path = program(
+        tmp_path,
+        """
+        def flood(parent, note):
+            while True:
+                print("a line" * 1000)
+                with open(note, "a") as file:
+                    file.write(".")
+
+        init()
+        child = spawn(flood, sys.argv[1]).block()
+        try:
+            flood(None, sys.argv[1])
+        except KeyboardInterrupt:
+            open(sys.argv[2], "w").close()
+            while True:
+                time.sleep(1)
+        """,
+    )
+    note, caught = tmp_path / "note", tmp_path / "caught"
+    process = subprocess.Popen(
+        [sys.executable, str(path), str(note), str(caught)],
+        env=programs.environment(CONSTELLATION_FORMAT="human"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    with process:
+        before, now = -1, 0
+        while before != now or not now:
+            before, now = now, len(note.read_text()) if note.exists() else 0
+            time.sleep(0.3)
+        try:
+            process.send_signal(signals[0])
+            for number in signals[1:]:
+                while not caught.exists():
+                    time.sleep(0.01)
+                process.send_signal(number)
+            # Nobody has read anything, nor does before it has ended.
+            assert process.wait(programs.LIMIT) == 128 + signals[0]
+        finally:
+            process.kill()
+
+
 # -- terminals
 
 
