@@ -39,6 +39,8 @@ from constellation.process.signals import Wakeup
 from constellation.resources import Resources
 from constellation.settings import Format, Settings, Start
 
+_KILL_LIMIT = 5.0
+"""Seconds in which a program that is killed says nothing more, and has not ended."""
 _MONITORS_LIMIT = 2.5
 _ZYGOTE_LIMIT = 3.5
 """Seconds that the monitors and the zygote have to leave, when all processes have ended."""
@@ -142,12 +144,18 @@ class _Bridge:
         self._selector.register(self._wakeup.fileno(), selectors.EVENT_READ, self._signalled)
         self._selector.register(self._printer.fileno(), selectors.EVENT_READ, self._printed)
         self._interruption = Interruption()
+        self._silent_at: float | None = None  # when what is being killed has said nothing for long
         self._roster.start(program.resources)
         signals.restore_mask(())
 
     def run(self) -> int:
         """Serve the program to its end. Returns what the command exits with."""
-        self._serve(lambda: self._roster.finished, None)
+        self._serve(lambda: self._roster.finished or self._overdue(), None)
+        if not self._roster.finished:
+            # A monitor does not run. It is killed with what is left: its connection tells of it.
+            self._end_zygote()
+            self._kill_the_rest()
+            self._serve(lambda: self._roster.finished, _MONITORS_LIMIT)
         if self._roster.failure is not None:
             self._print([(2, f"constellation: {self._roster.failure}\n".encode())])
         self._host.end()
@@ -194,6 +202,7 @@ class _Bridge:
             until,
             self._renderer.deadline(),
             self._interruption.deadline,
+            self._silent_at,
             None if self._relay is None else self._relay.deadline,
         ]
         nearest = min((each for each in deadlines if each is not None), default=None)
@@ -206,6 +215,10 @@ class _Bridge:
             self._relay.tick()
         for text in self._roster.take_troubles():
             self._print([(2, f"constellation: {text}\n".encode())])
+
+    def _overdue(self) -> bool:
+        """Whether some of what is being killed does not end."""
+        return self._silent_at is not None and time.monotonic() >= self._silent_at
 
     # -- input
 
@@ -230,6 +243,8 @@ class _Bridge:
 
     def _show(self, events: Iterable[Event]) -> None:
         now = time.monotonic()
+        if self._silent_at is not None:
+            self._silent_at = now + _KILL_LIMIT
         for event in events:
             if isinstance(event, ExitEvent):
                 self._exited(event)
@@ -277,6 +292,7 @@ class _Bridge:
         if action is Action.FORWARD:
             self._roster.signal_initial(number)
         elif action is Action.KILL:
+            self._silent_at = time.monotonic() + _KILL_LIMIT
             self._roster.kill(self._interruption.cause)
             # The printer may never say that it has room again, and monitors wait for that.
             self._roster.give_room()

@@ -91,6 +91,22 @@ def test_a_killed_monitor_takes_its_process_with_it(program: Path) -> None:
 
 
 @pytest.mark.usefixtures("way")
+def test_a_program_with_a_monitor_that_does_not_run_ends_when_it_is_killed(program: Path) -> None:
+    with programs.start(program) as command:
+        command.until(lambda: running(command))
+        below = family(command.process.pid)[1:]
+        os.kill(command.monitors[1], signal.SIGSTOP)
+        command.signal(signal.SIGTERM)
+        command.signal(signal.SIGTERM)
+        code = command.wait()
+    assert gone(below)
+    assert code == 143
+    ends = [str(node.end) for node in command.tree.all()]
+    assert len(ends) == 6
+    assert sum(end.startswith("lost") for end in ends) == 1
+
+
+@pytest.mark.usefixtures("way")
 def test_a_killed_zygote_ends_the_program(program: Path) -> None:
     with programs.start(program) as command:
         command.until(lambda: running(command))
