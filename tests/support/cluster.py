@@ -220,7 +220,10 @@ class Cluster:
 
     def settle(self) -> None:
         """Wait until nothing of any program is left."""
-        self.wait_for(lambda: self.idle and not self.leftovers(), 20.0)
+        try:
+            self.wait_for(lambda: self.idle and not self.leftovers(), 20.0)
+        except AssertionError as error:
+            raise AssertionError(f"{self.status()}\nleft: {self.leftovers()}\n{error}") from None
 
     def leftovers(self) -> list[str]:
         """What nodes that run nothing should not have."""
