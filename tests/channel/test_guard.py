@@ -100,6 +100,23 @@ def in_by_lease(batch: Batch) -> Iterator[threading.Event]:
     assert results == [[False, True]]
 
 
+@contextmanager
+def in_by_lock(guard: Guard) -> Iterator[None]:
+    """A thread with the lock is in until the end of the block."""
+    came, leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        came.set()
+        assert leave.wait(20)
+
+    with thread(lambda: guard.run(stay)):
+        assert came.wait(20)
+        try:
+            yield
+        finally:
+            leave.set()
+
+
 def eventually(condition: Callable[[], object]) -> None:
     limit = time.monotonic() + 20
     while not condition():
@@ -162,16 +179,8 @@ def test_who_only_tries_gives_up(batch: Batch) -> None:
     lease = guard.lease
     assert guard.attempt(batch.add)
     assert guard.lease == lease, "nobody had to wait"
-    came, leave = threading.Event(), threading.Event()
-
-    def stay() -> None:
-        came.set()
-        assert leave.wait(20)
-
-    with thread(lambda: guard.run(stay)):
-        assert came.wait(20)
+    with in_by_lock(guard):
         assert not guard.attempt(batch.add)
-        leave.set()
     assert batch.count == 1
 
 
@@ -179,17 +188,8 @@ def test_who_must_not_wait_is_refused(batch: Batch) -> None:
     guard = batch.guard
     with in_by_lease(batch), pytest.raises(RuntimeError, match="in the middle of another use"):
         guard.admit(batch.add, lambda: True)
-    came, leave = threading.Event(), threading.Event()
-
-    def stay() -> None:
-        came.set()
-        assert leave.wait(20)
-
-    with thread(lambda: guard.run(stay)):
-        assert came.wait(20)
-        with pytest.raises(RuntimeError, match="in the middle of another use"):
-            guard.admit(batch.add, lambda: True)
-        leave.set()
+    with in_by_lock(guard), pytest.raises(RuntimeError, match="in the middle of another use"):
+        guard.admit(batch.add, lambda: True)
     assert batch.count == 0
     guard.admit(batch.add, lambda: True)  # there is nobody to wait for
     assert batch.count == 1
