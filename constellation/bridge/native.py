@@ -151,6 +151,7 @@ class _Bridge:
     def run(self) -> int:
         """Serve the program to its end. Returns what the command exits with."""
         self._serve(lambda: self._roster.finished or self._overdue(), None)
+        self._silent_at = None  # the rest has limits of its own, and is not to wake for this one
         if not self._roster.finished:
             # A monitor does not run. It is killed with what is left: its connection tells of it.
             self._end_zygote()
