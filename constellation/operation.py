@@ -17,6 +17,7 @@ import os
 import random
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
@@ -79,6 +80,8 @@ class Operation(Generic[T_co]):
     # that comes in a finalizer is lost.
     _kind: ClassVar[type[Any]]
     _fresh: ClassVar[type[Any]]
+    # Whether it is still enlisted when its waiter was notified. Most waits end then.
+    _stays: ClassVar[bool] = False
     # The result, once an attempt succeeded. Whatever has one has a slot for it.
     _value: Any = None
 
@@ -206,7 +209,10 @@ class Operation(Generic[T_co]):
         """
 
     def _queue(self) -> object:
-        """What this takes its turn at: of several operations with the same, the first is first."""
+        """What this takes its turn at: of several operations with the same, the first is first.
+
+        They are notified alike, so one of them that is enlisted is enough.
+        """
         return self
 
     def _awaited(self, examination: Examination) -> Awaited | None:
@@ -346,32 +352,87 @@ class _Select(_Combined["tuple[int, Any]"]):
         return any_of([operation._awaited(examination) for operation in self._operations])
 
 
+class _Turn:
+    """Operations of a join that take their turns at the same thing: one waits for all of them.
+
+    Attributes:
+        left: The indices of those that have not completed, in order.
+        notified: Whether an attempt of the first may succeed.
+    """
+
+    __slots__ = ("_enlisted", "_waiter", "left", "notified")
+
+    def __init__(self) -> None:
+        self.left: deque[int] = deque()
+        self.notified = True
+        self._enlisted: Operation[Any] | None = None
+        self._waiter: Waiter | None = None
+
+    def enlist(self, operation: Operation[Any], waiter: Waiter) -> None:
+        self._waiter = waiter
+        self._enlisted = operation
+        if operation._enlist(self):
+            self.notified = True
+
+    def delist(self) -> None:
+        if self._enlisted is not None:
+            self._enlisted._delist(self)
+        # A waiter refers to the join. What is dropped after that is freed at once, as users expect
+        # of a Receiver, and not when the garbage collector comes by.
+        self._enlisted = self._waiter = None
+
+    def notify(self) -> None:
+        self.notified = True
+        if self._waiter is not None:
+            self._waiter.notify()
+
+
 class _Join(_Combined["list[Any]"]):
-    __slots__ = ("_done",)
+    """Done when all are.
+
+    Once it waits, only those are attempted that were notified since, and they stay enlisted: of a
+    thousand operations that complete one by one each is attempted two or three times, and not a
+    thousand times.
+    """
+
+    __slots__ = ("_done", "_turns")
+
+    _stays = True
 
     def __init__(self, operations: Sequence[Operation[Any]]) -> None:
         super().__init__("join", operations)
         self._done: dict[int, None] = {}  # in the order in which they completed
+        self._turns: list[_Turn] = []
 
     def _waiting(self) -> list[Operation[Any]]:
         return [one for index, one in enumerate(self._operations) if index not in self._done]
 
+    def _begin(self) -> None:
+        super()._begin()
+        turns: dict[object, _Turn] = {}
+        for index, operation in enumerate(self._operations):
+            if index not in self._done:
+                turns.setdefault(operation._queue(), _Turn()).left.append(index)
+        self._turns = list(turns.values())
+
     def _attempt(self) -> bool:
         if not self._begun:
             self._begin()
-        behind: set[object] = set()
-        for index, operation in enumerate(self._operations):
-            # What came since one of them was attempted is not for the next one.
-            if index in self._done or (behind and operation._queue() in behind):
-                continue
-            if self._try(index):
-                self._done[index] = None
-            else:
-                behind.add(operation._queue())
+        for turn in self._turns:
+            if turn.notified:
+                # Before it is attempted: it is notified again of what comes from here on.
+                turn.notified = False
+                self._take(turn.left)
         if len(self._done) < len(self._operations):
             return False
         self._value = [operation._value for operation in self._operations]
         return True
+
+    def _take(self, left: deque[int]) -> None:
+        """Complete those that can be, until one cannot: what came since is not for the next."""
+        while left and self._try(left[0]):
+            self._done[left[0]] = None
+            left.popleft()
 
     def _release(self, *used: int) -> None:
         super()._release(*used, *self._done)
@@ -382,14 +443,14 @@ class _Join(_Combined["list[Any]"]):
                 operation._started = None
 
     def _enlist(self, waiter: Waiter) -> bool:
-        maybe = False
-        for operation in self._operations:
-            maybe = operation._enlist(waiter) or maybe
-        return maybe
+        for turn in self._turns:
+            if turn.left:
+                turn.enlist(self._operations[turn.left[0]], waiter)
+        return any(turn.notified for turn in self._turns)
 
     def _delist(self, waiter: Waiter) -> None:
-        for operation in self._operations:
-            operation._delist(waiter)
+        for turn in self._turns:
+            turn.delist()
 
     def _awaited(self, examination: Examination) -> Awaited | None:
         return all_of([operation._awaited(examination) for operation in self._waiting()])

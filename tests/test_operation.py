@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections import Counter, deque
 from collections.abc import Generator
 from pathlib import Path
@@ -23,9 +24,10 @@ from constellation.operation import Operation, Waiter, join, select
 
 
 class Flag:
-    """A waiter of the tests."""
+    """A waiter of the tests. As a thread's it refers to what it waits for."""
 
-    def __init__(self) -> None:
+    def __init__(self, operation: Operation[Any]) -> None:
+        self.operation = operation
         self.event = threading.Event()
 
     def notify(self) -> None:
@@ -50,7 +52,7 @@ class Source:
             waiter.notify()
 
     def wait_blocking(self, operation: Operation[Any], deadline: Deadline) -> bool:
-        flag = Flag()
+        flag = Flag(operation)
         operation._enlist(flag)
         done = False
         try:
@@ -381,6 +383,47 @@ def test_join_keeps_the_order_within_a_source() -> None:
             return super()._attempt()
 
     assert join(source.take(), Between(end), source.take()).block() == [1, "end", 2]
+
+
+def test_a_join_attempts_only_what_was_notified() -> None:
+    sources = [Source() for _ in range(100)]
+    attempts: Counter[int] = Counter()
+
+    class Counted(Toy):
+        __slots__ = ()
+
+        def _attempt(self) -> bool:
+            attempts[sources.index(self.source)] += 1
+            return super()._attempt()
+
+    left = iter(reversed(sources))
+    sources[0].on_wait = lambda: next(left).add("value")
+    assert join(*map(Counted, sources)).block() == ["value"] * 100
+    # Before it waits, since it may not have to; when it has begun to wait; when it was notified.
+    assert max(attempts.values()) <= 3
+    assert not any(source.waiters for source in sources)
+
+
+@pytest.mark.parametrize("combine", [join, select])
+def test_what_was_joined_is_freed_with_the_join(combine: Any) -> None:
+    source = Source()
+    held = weakref.ref(source)
+
+    def add() -> None:
+        living = held()
+        assert living is not None
+        living.add("value")
+
+    source.on_wait = add
+    waited = combine(source.take())
+    gc.collect()
+    gc.disable()
+    try:
+        waited.block()
+        del source, waited
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_a_join_that_timed_out_gives_back_what_it_took_in_order() -> None:

@@ -524,9 +524,10 @@ class Reactor:
                         self._lead_wakeup.clear()
                     self._more = self._service(ready)
                     if waiter.notified:
-                        # It is enlisted again if it has to wait again.
-                        operation._delist(waiter)
-                        waiter.listed = False
+                        if not operation._stays:
+                            # It is enlisted again if it has to wait again.
+                            operation._delist(waiter)
+                            waiter.listed = False
                         self._lead_left(waiter)
         except BaseException:  # an interrupt, of whatever kind
             if self._stopping:
