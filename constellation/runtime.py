@@ -72,11 +72,12 @@ class Runtime:
 
     def leave(self) -> None:
         """See that everything this process sent is received, before it ends."""
-        self.writers.flush()
         if self.identity.parent is not None:
-            self.writers.close_wrappers()
-        elif _failed():
-            self.transport.fail()
+            self.writers.leave()
+        else:
+            self.writers.flush()
+            if _failed():
+                self.transport.fail()
         try:
             lines = leaving.leave(self.transport, self.linger)
         except KeyboardInterrupt:

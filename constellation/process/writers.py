@@ -29,7 +29,10 @@ class Writers:
     """
 
     def __init__(self) -> None:
-        self._earlier = [weakref.ref(writer) for writer in _find(_is_buffered)]
+        # Asked once for each class, and by its bases alone: an object's own __class__ may be
+        # anything. What a process has at its end is mostly of classes that were there at `init()`.
+        self._answers: dict[type, int] = {}
+        self._earlier = [weakref.ref(writer) for writer in self._find()[0]]
         self.flush()
 
     def flush(self) -> None:
@@ -37,39 +40,53 @@ class Writers:
 
         Not the standard streams: they come last, and there a failure counts.
         """
-        writers = [writer for reference in self._earlier if (writer := reference()) is not None]
-        writers += _find(_is_buffered)
-        standard = {id(layer) for stream in (sys.stdout, sys.stderr) for layer in _layers(stream)}
-        for kind in _KINDS:
-            for writer in writers:
-                if isinstance(writer, kind) and id(writer) not in standard:
-                    _attempt(writer, writer.flush)
+        self._flush([*self._before_init(), *self._find()[0]])
 
-    def close_wrappers(self) -> None:
-        """Close file objects whose class is written in Python, if they were made since `init()`.
+    def leave(self) -> None:
+        """The same, and close file objects whose class is written in Python, made since `init()`.
 
-        What they hold goes out when they are closed and not before: `gzip` and its like.
+        What they hold goes out when they are closed and not before: `gzip` and its like. Some write
+        it into another file object, which is flushed after that.
         """
-        for wrapper in _find(_is_wrapper):
+        buffered, wrappers = self._find()
+        sound = self._flush([*self._before_init(), *buffered])
+        for wrapper in wrappers:
             _attempt(wrapper, wrapper.close)
+        if wrappers:
+            self._flush(sound)
+
+    def _flush(self, writers: list[io.IOBase]) -> list[io.IOBase]:
+        """Flush these, the text ones first, and give those that could be."""
+        standard = {id(layer) for stream in (sys.stdout, sys.stderr) for layer in _layers(stream)}
+        return [
+            writer
+            for kind in _KINDS
+            for writer in writers
+            if isinstance(writer, kind) and id(writer) not in standard
+            if _attempt(writer, writer.flush)
+        ]
+
+    def _before_init(self) -> list[io.IOBase]:
+        return [writer for reference in self._earlier if (writer := reference()) is not None]
+
+    def _find(self) -> tuple[list[io.IOBase], list[io.IOBase]]:
+        """The file objects that hold something until they are flushed, or until they are closed."""
+        answers = self._answers
+        buffered, wrappers = [], []
+        for candidate in gc.get_objects():
+            kind = type(candidate)
+            answer = answers.get(kind)
+            if answer is None:
+                answer = answers[kind] = _is_buffered(kind) + 2 * _is_wrapper(kind)
+            if answer & 1:
+                buffered.append(candidate)
+            if answer & 2:
+                wrappers.append(candidate)
+        return buffered, wrappers
 
 
 def _layers(stream: object) -> tuple[object, object]:
     return stream, getattr(stream, "buffer", stream)
-
-
-def _find(wanted: Callable[[type], bool]) -> list[io.IOBase]:
-    # Asked once for each class, and by its bases alone: an object's own __class__ may be anything.
-    answers: dict[type, bool] = {}
-    found = []
-    for candidate in gc.get_objects():
-        kind = type(candidate)
-        answer = answers.get(kind)
-        if answer is None:
-            answer = answers[kind] = wanted(kind)
-        if answer:
-            found.append(candidate)
-    return found
 
 
 def _is_buffered(kind: type) -> bool:
@@ -81,16 +98,19 @@ def _is_wrapper(kind: type) -> bool:
     return kind.__module__ != "_io" and any(base.__name__ == "_IOBase" for base in bases)
 
 
-def _attempt(file: io.IOBase, action: Callable[[], None]) -> None:
+def _attempt(file: io.IOBase, action: Callable[[], None]) -> bool:
+    """Flush or close a file object; says whether it can be done, or need not be."""
     try:
         closed = file.closed
     except ValueError:
-        return  # detached from what it wrote to: it holds nothing
+        return True  # detached from what it wrote to: it holds nothing
     try:
         if not closed:
             action()
     except Exception as error:  # noqa: BLE001 - told
         report(error, file)
+        return False
+    return True
 
 
 def report(error: BaseException, source: object, message: str = "Exception ignored in") -> None:

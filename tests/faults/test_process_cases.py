@@ -379,6 +379,10 @@ def test_what_is_in_buffers_at_the_end_is_written(tmp_path: Path) -> None:
                 file = opened(f"{directory}/{opened.__module__}", "wt")
                 file.write("data")
                 kept.append(file)
+            below = open(f"{directory}/below", "wb")
+            above = gzip.GzipFile(fileobj=below, mode="wb")
+            above.write(b"data")
+            kept.append((below, above))
             ctypes.CDLL(None).printf(b"from C")
 
         def main():
@@ -387,6 +391,7 @@ def test_what_is_in_buffers_at_the_end_is_written(tmp_path: Path) -> None:
                 print(wait(spawn(child, directory).block()))
                 assert open(f"{directory}/_io").read() == "data"
                 assert gzip.open(f"{directory}/gzip", "rt").read() == "data"
+                assert gzip.open(f"{directory}/below", "rt").read() == "data"
 
         main()
         """,
@@ -394,6 +399,31 @@ def test_what_is_in_buffers_at_the_end_is_written(tmp_path: Path) -> None:
     tree = programs.run(path).tree
     assert tree.out == b"0\n"
     assert tree.children[0].out == b"from C"
+
+
+def test_a_file_that_cannot_be_written_at_the_end_is_told_of_once(tmp_path: Path) -> None:
+    path = program(
+        tmp_path,
+        """
+        import gzip, tempfile
+        kept = []
+
+        def child(parent, directory):
+            kept.append(open("/dev/full", "wb"))
+            kept[0].write(b"data")
+            kept.append(gzip.open(f"{directory}/file", "wb"))
+
+        def main():
+            with tempfile.TemporaryDirectory() as directory:
+                init()
+                print(wait(spawn(child, directory).block()))
+
+        main()
+        """,
+    )
+    tree = programs.run(path).tree
+    assert tree.out == b"0\n"
+    assert tree.children[0].err.count(b"No space left on device") == 1
 
 
 def test_exit_handlers_of_a_process_may_use_channels(tmp_path: Path) -> None:
