@@ -52,7 +52,7 @@ def difference(image: Image) -> bytes:
         SpawnError: This process is in a directory that has been removed, which has no name.
     """
     old = image.environ
-    new = dict(os.environb)
+    new = _environ()
     whole = image.fresh
     if whole:
         changed = new
@@ -75,6 +75,15 @@ def difference(image: Image) -> bytes:
         whole=whole,
     )
     return _encode(found)
+
+
+def _environ() -> dict[bytes, bytes]:
+    """A copy of the environment.
+
+    `os.environb` checks and encodes each name anew, in Python; what it keeps is in this form.
+    """
+    kept = getattr(os.environb, "_data", None)
+    return dict(kept) if type(kept) is dict else dict(os.environb)
 
 
 def _between_nodes(
