@@ -53,7 +53,7 @@ from time import monotonic
 from typing import Protocol, TypeVar
 
 from constellation.session.loop import Loop
-from constellation.transport.kernel import unanswered, wait_for_reader
+from constellation.transport.kernel import Connection, connection, unanswered, wait_for_reader
 from constellation.transport.router import Router, Unroutable, key_of_route
 from constellation.wire import events as wire_events
 from constellation.wire.codec import decode, encode
@@ -125,8 +125,8 @@ class Session:
         self.open = True
         self.patient = False
         self.lenient = False
-        self._descriptor = -1  # of the connection that it was heard over last
-        self._unlimited = -1  # the one for which the system has no limit any more
+        self._connection: Connection | None = None  # that it was heard over last
+        self._unlimited: Connection | None = None  # for which the system has no limit any more
         self._unanswered_since: float | None = None  # by its machine
         self.given_up = False
         self.replaced = False
@@ -305,10 +305,16 @@ class Sessions:
         self._transmit(session)
 
     def _note_origin(self, session: Session) -> None:
-        session._descriptor = origin = self._router.origin
-        if session.lenient and session._unlimited != origin:
-            session._unlimited = origin
-            wait_for_reader(origin)
+        origin = self._router.origin
+        if origin < 0:
+            return  # it is not noted here
+        known = session._connection
+        if known is None or known.fd != origin or session.lenient:
+            # A new connection mostly has the number of the one before it.
+            known = session._connection = connection(origin)
+        if session.lenient and session._unlimited != known:
+            session._unlimited = known
+            wait_for_reader(known)
 
     def _reply(self, route: bytes, request: bytes, answer: Callable[[bytes], bytes]) -> None:
         with contextlib.suppress(Unroutable):  # whoever asked is gone
@@ -518,7 +524,7 @@ class Sessions:
     def _may_be_silent(self, session: Session, limit: float) -> bool:
         if not session.lenient:
             return session.patient
-        machine = unanswered(session._descriptor)
+        machine = unanswered(session._connection)
         if machine is None:
             return session.patient
         since = session._unanswered_since
@@ -530,7 +536,7 @@ class Sessions:
         The system asks ever more seldom while a window is closed, and an answer takes a moment. So
         none counts as lacking before it has lacked for a while.
         """
-        machine = unanswered(session._descriptor)
+        machine = unanswered(session._connection)
         if machine is None or machine < ANEW:
             session._unanswered_since = None
         elif session._unanswered_since is None:

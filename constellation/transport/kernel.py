@@ -7,11 +7,13 @@ there, and a connection that is open, are the word of a process that cannot spea
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import sys
+from dataclasses import dataclass
 
-__all__ = ["unanswered", "wait_for_reader"]
+__all__ = ["Connection", "connection", "unanswered", "wait_for_reader"]
 
 _TCP = (socket.AF_INET, socket.AF_INET6)
 
@@ -20,44 +22,74 @@ _TCP = (socket.AF_INET, socket.AF_INET6)
 _INFO = struct.Struct("=3xB20xI28xI")
 
 
-def unanswered(fd: int) -> float | None:
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection that is another's: who has it may close it at any time.
+
+    The number of its descriptor is another connection's soon after that. So what is asked here, or
+    done, is about the one that is meant or about none.
+
+    Attributes:
+        fd: The descriptor.
+        inode: What the system calls the connection, and no other at the same time or soon after.
+    """
+
+    fd: int
+    inode: int
+
+    @property
+    def open(self) -> bool:
+        """Whether the descriptor is still its own."""
+        return connection(self.fd) == self
+
+
+def connection(fd: int) -> Connection | None:
+    """What is open there; None: nothing is."""
+    try:
+        return Connection(fd, os.fstat(fd).st_ino)
+    except (OSError, ValueError):
+        return None
+
+
+def unanswered(asked: Connection | None) -> float | None:
     """The seconds for which the machine at the other end has not answered; 0.0: it has.
 
     Something has to be sent now and then, or there is nothing to answer.
 
     Args:
-        fd: The descriptor of the connection; any other is allowed, and not known of.
+        asked: The connection; any other descriptor is allowed, and not known of.
 
     Returns:
-        None: that is not known.
+        None: that is not known, or the connection is closed.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or asked is None:
         return None
     try:
-        with _borrowed(fd) as connection:
-            if connection.family not in _TCP:
+        with _borrowed(asked.fd) as borrowed:
+            if borrowed.family not in _TCP:
                 return None
-            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+            info = borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
     except (OSError, ValueError):  # nothing is open there, or it is no number of anything
         return None
-    if len(info) < _INFO.size:
+    # Looked at afterwards: what is its own now was its own when it was asked.
+    if len(info) < _INFO.size or not asked.open:
         return None
     probes, segments, milliseconds = _INFO.unpack(info)
     return milliseconds / 1000 if probes or segments else 0.0
 
 
-def wait_for_reader(fd: int) -> None:
+def wait_for_reader(asked: Connection | None) -> None:
     """Let a connection be, however long nobody reads what is sent, while its machine answers.
 
     Where there is a limit on that, the system closes connections to a process that is stopped.
     Whether the machine answers is then to be asked of :func:`unanswered`.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or asked is None or not asked.open:
         return
     try:
-        with _borrowed(fd) as connection:
-            if connection.family in _TCP:
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
+        with _borrowed(asked.fd) as borrowed:
+            if borrowed.family in _TCP:
+                borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
     except (OSError, ValueError):
         return  # it is closed already, and that is told elsewhere
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from constellation.transport.kernel import unanswered, wait_for_reader
+from constellation.transport.kernel import connection, unanswered, wait_for_reader
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of connections")
 
@@ -42,7 +42,7 @@ def test_a_machine_answers_for_a_process_that_does_not(
     time.sleep(1.2)
     end.send(b"is anybody there?")
     time.sleep(0.1)
-    silence = unanswered(end.fileno())
+    silence = unanswered(connection(end.fileno()))
     assert silence is not None
     assert silence < 1.0
 
@@ -52,7 +52,7 @@ def test_a_window_that_is_closed_is_no_silence(ends: tuple[socket.socket, socket
     fill(end)
     for _ in range(60):
         time.sleep(0.1)
-        silence = unanswered(end.fileno())
+        silence = unanswered(connection(end.fileno()))
         assert silence is not None
         assert silence < 3.0, "not each question is answered, but soon one is"
 
@@ -64,7 +64,7 @@ def test_a_reader_that_is_stopped_is_waited_for(
     end, _ = ends
     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000)
     if waits:
-        wait_for_reader(end.fileno())
+        wait_for_reader(connection(end.fileno()))
     fill(end)
     time.sleep(4.0)
     assert broken(end) is not waits
@@ -73,15 +73,43 @@ def test_a_reader_that_is_stopped_is_waited_for(
 def test_what_is_no_connection_is_not_known() -> None:
     one, other = socket.socketpair()
     with one, other:
-        assert unanswered(one.fileno()) is None
-        wait_for_reader(one.fileno())
-    assert unanswered(-1) is None
-    wait_for_reader(-1)
+        assert unanswered(connection(one.fileno())) is None
+        wait_for_reader(connection(one.fileno()))
+    assert connection(-1) is None
+    assert unanswered(None) is None
+    wait_for_reader(None)
     number = os.open("/dev/null", os.O_RDONLY)
     try:
-        assert unanswered(number) is None
-        wait_for_reader(number)
+        there = connection(number)
+        assert there is not None
+        assert unanswered(there) is None
+        wait_for_reader(there)
     finally:
         os.close(number)
-    assert unanswered(number) is None, "it is closed"
-    wait_for_reader(number)
+    assert connection(number) is None, "it is closed"
+    assert unanswered(there) is None
+    wait_for_reader(there)
+
+
+def test_another_that_has_its_number_now_is_let_be(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    end, another = ends
+    another.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000)
+    number = end.fileno()
+    before = connection(number)
+    assert before is not None
+    assert before.open
+    end.close()
+    os.dup2(another.fileno(), number)
+    try:
+        assert not before.open
+        assert unanswered(before) is None
+        wait_for_reader(before)
+        assert another.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000
+        now = connection(number)
+        assert unanswered(now) is not None
+        wait_for_reader(now)
+        assert another.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+    finally:
+        os.close(number)

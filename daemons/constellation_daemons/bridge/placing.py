@@ -287,8 +287,11 @@ class MasterPlacing:
             case Waits(program, number, missing):
                 self._loop.after(_NOTE_AFTER, lambda: self._note(program, number, missing))
             case NodeLost(program, node, incarnation):
-                self._lost.setdefault(program, set()).add((node, incarnation))
-                programs.node_lost(program, node)
+                # It may have ended meanwhile. To say later what it believes would have each master
+                # take it for one that runs, for as long as this bridge does.
+                if program in self._next:
+                    self._lost.setdefault(program, set()).add((node, incarnation))
+                    programs.node_lost(program, node)
             case AgentLost(program, node, text):
                 programs.agent_lost(program, node, text)
             case Examine(question):

@@ -386,8 +386,9 @@ class Master:
                 request = RequestId(program.hex(), number)
                 self._watch.heard(node, request, question, threads, progress)
             case messages.Believes(program, node, incarnation):
-                self._runs(program.hex(), session)
-                self._handle(events.Told(program.hex(), node, incarnation))
+                # Its hello has named all that run. What has ended believes nothing.
+                if program.hex() in self._programs:
+                    self._handle(events.Told(program.hex(), node, incarnation))
 
     def _bridge_has_come(self, session: Session, hello: messages.BridgeHello) -> None:
         session.name = hello.endpoint

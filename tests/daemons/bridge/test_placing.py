@@ -214,6 +214,21 @@ def test_a_node_that_is_used_again_is_not_believed_lost(show: Show) -> None:
     }
 
 
+def test_a_program_that_has_ended_believes_nothing(show: Show) -> None:
+    """The master may lose a node just before it hears of the end of what ran there."""
+    show.ask(1)
+    show.hear(Granted(P, 1, "10.0.0.2:9999", 5))
+    show.placing.finish(P)
+    show.hear(NodeLost(P, "10.0.0.2:9999", 5))
+    show.sessions[-1].unreceived = 1
+    for count in (2, 3):
+        show.placing.ended("gone")
+        assert show.loop.run(lambda n=count: len(show.sessions) == n, 10.0)  # type: ignore[misc]
+        (hello,) = show.said
+        assert (hello.programs, hello.ended) == ((), (P,))
+        show.sessions[-1].unreceived = 1
+
+
 def test_a_master_is_told_what_is_not_wanted_until_one_has_heard_it(show: Show) -> None:
     show.hear(Open())
     for number in (1, 2, 3):

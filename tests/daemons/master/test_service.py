@@ -22,9 +22,11 @@ from constellation_daemons.messages import (
     AgentLost,
     Ask,
     Attach,
+    Believes,
     BridgeHello,
     Confirmed,
     Exited,
+    Fence,
     Finish,
     Granted,
     Held,
@@ -201,6 +203,15 @@ def test_programs_have_names_for_as_long_as_they_run(world: World) -> None:
     assert names(world) == {}
     world.hear(bridge, ask(P))
     assert names(world) == {P.hex(): ""}
+
+
+def test_what_a_program_believes_that_has_ended_does_not_have_it_run(world: World) -> None:
+    bridge = world.bridge(programs=(P,), ended=(Q,))
+    for program in (P, Q):
+        world.hear(bridge, Believes(program, NODE, 1))
+    assert names(world) == {P.hex(): ""}
+    world.offer(held(P))
+    assert world.node.said[-1] == Fence((P,)), "of what is lost to it the node has to be rid"
 
 
 @pytest.mark.parametrize("name", ["[::]:0", "0.0.0.0:9999", "10.0.0.9:0", "nonsense"])
