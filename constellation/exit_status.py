@@ -11,7 +11,16 @@ from typing import Any, ClassVar, Final
 from constellation.units import Mem
 
 _UNKNOWN_SHELL_CODE: Final = 101
-_SIGNAL_NAME: Final = re.compile(r"SIG[A-Z0-9]+(\+[0-9]+)?")
+_NAMELESS_SIGNAL: Final = re.compile(r"SIG[0-9]{1,3}|SIGRTMIN\+[0-9]{1,2}")
+"""What `_signal_name` calls those that have no name of their own."""
+_SIGNAL_NAMES: Final = frozenset(
+    {
+        *(signal.name for signal in signals.Signals),
+        # Of other systems, or of other processors: the nodes of a cluster may differ.
+        *("SIGCLD", "SIGEMT", "SIGINFO", "SIGLOST", "SIGPOLL", "SIGPWR", "SIGRTMAX", "SIGRTMIN"),
+        *("SIGSTKFLT", "SIGTHR", "SIGUNUSED"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +62,10 @@ class ExitStatus:
             raise ValueError(f"a process ends in one way only, not in all of {self!r}")
         if self.code is not None and not (type(self.code) is int and 0 <= self.code <= 255):
             raise ValueError(f"an exit code is an int from 0 to 255, not {self.code!r}")
-        if self.signal is not None and not _SIGNAL_NAME.fullmatch(self.signal):
-            raise ValueError(f"a signal has a name such as 'SIGABRT', not {self.signal!r}")
+        if self.signal is not None and not _is_signal_name(self.signal):
+            raise ValueError(_no_signal(self.signal))
+        if self.lost is not None and not isinstance(self.lost, str):
+            raise ValueError(f"why a process is lost is told in words, not as {self.lost!r}")
         if self.core_dumped and self.signal is None:
             raise ValueError(f"only a signal leaves a core dump, which {self} is not")
 
@@ -162,6 +173,23 @@ class ExitStatus:
 
 
 ExitStatus.INDETERMINATE = ExitStatus()
+
+
+def _is_signal_name(name: object) -> bool:
+    if not isinstance(name, str):
+        return False
+    return name in _SIGNAL_NAMES or _NAMELESS_SIGNAL.fullmatch(name) is not None
+
+
+def _no_signal(given: object) -> str:
+    """Why something is not the name of a signal, and which one is likely meant."""
+    if isinstance(given, str) and not given.isdecimal():
+        meant = f"SIG{given.strip().upper().removeprefix('SIG')}"
+        hint = f": is {meant!r} meant?" if meant in _SIGNAL_NAMES else ", such as 'SIGABRT'"
+        return f"{given!r} is not the name of a signal{hint}"
+    text = f"a signal is given by its name, such as 'SIGABRT', not as {given!r}"
+    number = int(given) if isinstance(given, (int, str)) else 0
+    return f"{text}: that is {_signal_name(number)!r}" if 0 < number < signals.NSIG else text
 
 
 def _signal_name(number: int) -> str:

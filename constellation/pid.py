@@ -57,7 +57,13 @@ class Pid(msgspec.Struct, frozen=True, order=True, weakref=True):
 
         Raises:
             ValueError: ``uri`` is not the full form of a Pid.
+            TypeError: It is no text.
         """
+        if not isinstance(uri, str):
+            raise TypeError(
+                f"Pid.parse() takes the full form of a Pid as text, such as {_EXAMPLE!r}, "
+                f"not {uri!r}"
+            )
         match = _URI.fullmatch(uri)
         if match is None or not _is_endpoint(match[2]):
             raise ValueError(

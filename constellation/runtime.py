@@ -49,6 +49,7 @@ from constellation.resources import RESOURCES_DEFAULT, Resources
 from constellation.settings import Settings, Start
 from constellation.transport import leaving
 from constellation.transport.transport import Transport
+from constellation.uncaught import show_users_frames
 from constellation.version import VERSION
 
 
@@ -109,6 +110,7 @@ def current() -> Runtime:
         InitError: `init()` was not called yet.
     """
     if _runtime is None:
+        show_users_frames()
         raise InitError("call constellation.init() first, early in main()")
     return _runtime
 
@@ -145,6 +147,7 @@ def init(resources: Resources = RESOURCES_DEFAULT, *, linger: float | None = Non
     Raises:
         InitError: It was called before, or not early enough; the text says what is in the way.
     """
+    show_users_frames()
     if _runtime is not None:
         raise InitError("init() was called before in this program; it is called once")
     if not isinstance(resources, Resources):
@@ -332,7 +335,7 @@ def _enter(
     runtime = _runtime = Runtime(identity, image, transport, linger, writers)
     # Registered first, so it runs last: what the user registers may still use channels.
     atexit.register(runtime.leave)
-    leave.show_users_frames(_node(newborn))
+    show_users_frames(_node(newborn))
     if identity.parent is not None:
         _work(runtime, identity.parent, origin)
     transport.start()

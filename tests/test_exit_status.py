@@ -82,6 +82,16 @@ def test_forms(status: ExitStatus, text: str, shell_code: int, json: dict[str, A
         {"signal": ""},
         {"signal": "abort"},
         {"signal": "SIGABRT "},
+        {"signal": "SIG"},
+        {"signal": "SIGFOO"},
+        {"signal": "SIGKILL+1"},
+        {"signal": "SIGRTMIN+"},
+        {"signal": "SIG_DFL"},
+        {"signal": 9},
+        {"signal": signal.SIGKILL},
+        {"signal": b"SIGKILL"},
+        {"lost": 3},
+        {"lost": True},
         {"code": 1, "core_dumped": True},
         {"core_dumped": True},
     ],
@@ -89,6 +99,27 @@ def test_forms(status: ExitStatus, text: str, shell_code: int, json: dict[str, A
 def test_ends_that_do_not_exist(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         ExitStatus(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (9, "a signal is given by its name, such as 'SIGABRT', not as 9: that is 'SIGKILL'"),
+        (0, "a signal is given by its name, such as 'SIGABRT', not as 0"),
+        (9.0, "a signal is given by its name, such as 'SIGABRT', not as 9.0"),
+        ("SIGFOO", "'SIGFOO' is not the name of a signal, such as 'SIGABRT'"),
+        ("kill", "'kill' is not the name of a signal: is 'SIGKILL' meant?"),
+        ("SigTerm ", "'SigTerm ' is not the name of a signal: is 'SIGTERM' meant?"),
+        (
+            "9",
+            "a signal is given by its name, such as 'SIGABRT', not as '9': that is 'SIGKILL'",
+        ),
+    ],
+)
+def test_what_is_no_name_of_a_signal_is_told_with_one_that_is(given: Any, text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        ExitStatus(signal=given)
+    assert str(caught.value) == text
 
 
 # -- equality, combination
@@ -190,7 +221,7 @@ def test_a_core_dump_is_told() -> None:
     assert status.core_dumped
 
 
-@pytest.mark.parametrize("name", ["SIGELSEWHERE", "SIGELSEWHERE+1", "SIG40+1"])
+@pytest.mark.parametrize("name", ["SIGEMT", "SIGINFO", "SIGLOST"])
 def test_a_signal_of_another_system_has_no_number_here(name: str) -> None:
     assert ExitStatus(signal=name).shell_code == 101
 

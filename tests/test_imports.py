@@ -23,6 +23,7 @@ VALUE_MODULES = [
     "plain",
     "resources",
     "settings",
+    "uncaught",
     "units",
     "version",
 ]

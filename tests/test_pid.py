@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import weakref
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -130,6 +131,16 @@ def test_bad_text(text: str) -> None:
     with pytest.raises(ValueError, match="looks like '3fecd01") as caught:
         Pid.parse(text)
     assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("other", [3, None, bytes(16), Pid(bytes(16), TCP)])
+def test_what_is_no_text(other: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        Pid.parse(other)
+    assert str(caught.value) == (
+        "Pid.parse() takes the full form of a Pid as text, such as "
+        f"'3fecd01b7a5f4c0e9d2846b15c7e80aa@tcp://10.0.0.2:40001', not {other!r}"
+    )
 
 
 @given(st.text(max_size=60))

@@ -17,6 +17,11 @@ unwanted    the same, or its host    it was cancelled before it was made: it end
 ==========  =======================  ===============================================================
 
 Room is given back (`Places.drop`) once for each member: when its process is dead, or will not be.
+
+A process that a host had ready may be dead when it is wanted, before anybody knows. Where one ends
+that was not promised to its spawner yet, the spawn is given to another member. Nothing starts
+twice: the first one is dead, and has never had leave to run. Nor does it go on for ever: once
+nothing is ready any more, the host makes a process, and of what befalls that the spawner is told.
 """
 
 from __future__ import annotations
@@ -119,8 +124,10 @@ class _Member:
     parent: int | None
     request: int
     resources: Resources
+    wait: bool  # for room
     host: Host | None = None
     pid: Pid | None = None
+    ahead: bool = False  # it was made before it was asked for
     unwanted: bool = False  # nobody is to hear of it
     owed: int = 0  # bytes of output that its monitor was not given room for again
     spoke: bool = False  # so it has been adopted, before which it may be told nothing else
@@ -264,8 +271,8 @@ class Roster:
                 self._hear_process(self._members[number], said)
             case Told(number, told):
                 self._hear_monitor(self._members[number], told)
-            case Made(number, key, endpoint):
-                self._made(self._members[number], Pid(key, endpoint))
+            case Made(number, key, endpoint, ahead):
+                self._made(self._members[number], Pid(key, endpoint), ahead)
             case Unmade(number, text):
                 self._unmade(self._members[number], text)
             case Silent(number):
@@ -277,8 +284,8 @@ class Roster:
             case Trouble(text):
                 self._troubles.append(text)
 
-    def _made(self, member: _Member, pid: Pid) -> None:
-        member.pid = pid
+    def _made(self, member: _Member, pid: Pid, ahead: bool) -> None:
+        member.pid, member.ahead = pid, ahead
         self._by_pid[pid] = member
         if member.unwanted:
             self._direct(member, End())
@@ -348,6 +355,8 @@ class Roster:
         member.killed = member.killed and shot
         if shot and member.cause is not None:
             status = dataclasses.replace(status, cause=member.cause)
+        if status.cause is None:
+            self._replace(member)
         how = str(status) if status.cause is None else f"{status}: {status.cause}"
         self._refuse(member, "SpawnError", f"the new process ended before it could run: {how}")
         if member.unborn and status.success:
@@ -362,6 +371,7 @@ class Roster:
         assert pid is not None
         if not member.dead:
             self._die(member)
+            self._replace(member)
             self._refuse(member, "SpawnError", f"the new process is lost: {reason}")
         if not member.unwanted:
             self._do(self._tree.monitor_lost(pid, reason))
@@ -452,7 +462,7 @@ class Roster:
     def _ask(self, parent: int | None, request: int, resources: Resources, *, wait: bool) -> None:
         self._numbers += 1
         number = self._numbers
-        self._members[number] = _Member(number, parent, request, resources)
+        self._members[number] = _Member(number, parent, request, resources, wait)
         if parent is not None:
             self._spawns.begin(parent, request, number)
         self._places.ask(number, resources, wait=wait)
@@ -493,6 +503,16 @@ class Roster:
         """A process that is not made yet shall not be."""
         self._refuse(member, kind, text)
         self._abandon(member.number)
+
+    def _replace(self, member: _Member) -> None:
+        """Have another process made for the spawn of one that was ready, and is dead or lost."""
+        if not member.ahead or member.killed or self._refusal is not None:
+            return
+        asked = self._spawns.child_gone(member.number)
+        if asked is not None:
+            assert member.pid is not None
+            self._do(self._tree.abandon(member.pid))
+            self._ask(*asked, member.resources, wait=member.wait)
 
     def _refuse(self, member: _Member, kind: str, text: str) -> None:
         """A process is dead or could not be made: if it was not promised yet, it never was."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from constellation.errors import InitError
+from constellation.uncaught import show_users_frames
 
 if TYPE_CHECKING:
     from constellation.channel.byvalue import ImageRecord
@@ -38,5 +39,6 @@ def current() -> Context:
         InitError: `init()` was not called yet.
     """
     if _context is None:
+        show_users_frames()
         raise InitError("call constellation.init() first, early in main()")
     return _context

@@ -183,7 +183,10 @@ class Adopt(Message, frozen=True):
 
 
 class Placed(Message, frozen=True):
-    """The new process exists and can be connected to, and waits for its closure."""
+    """The new process exists and can be connected to, and waits for its closure.
+
+    A second one for a request is about another process: the first is dead, and has run nothing.
+    """
 
     request: int
     key: bytes
@@ -492,11 +495,16 @@ FromNewborn: TypeAlias = Born | Needs
 
 
 class Made(Message, frozen=True):
-    """Process ``number`` can be connected to, and is nobody's until it is adopted."""
+    """Process ``number`` can be connected to, and is nobody's until it is adopted.
+
+    Attributes:
+        ahead: Whether it was there before it was wanted, so that something may have befallen it.
+    """
 
     number: int
     key: bytes
     endpoint: str
+    ahead: bool = False
 
 
 class Unmade(Message, frozen=True):

@@ -21,9 +21,10 @@ A program that spawns once will spawn again, and most of what that takes is fork
 has happened and no other is under way, a *spare* is made: a process with its monitor like any
 other, but nobody's. The next launch takes it, at whatever stage it is. A program that does not
 spawn has none, and one that spawns many at once gets one at the end: a spare saves nobody work, it
-is done earlier. Nothing is told of it, and if it dies, the next launch does without. Where
-processes start fresh there is no spare: it would run the program's own code up to `init()`, and
-nobody has asked for that.
+is done earlier. Nothing is told of it, and if it dies, the next launch does without. That it has
+died may be known only after the launch, which therefore says that it was the spare (`Made.ahead`).
+Where processes start fresh there is no spare: it would run the program's own code up to `init()`,
+and nobody has asked for that.
 """
 
 from __future__ import annotations
@@ -140,6 +141,7 @@ class Host:
             return
         try:
             local = None if initial else self._take_spare()
+            ahead = local is not None
             if local is None:
                 stdin, self._stdin = (self._stdin, None) if initial else (None, self._stdin)
                 local = self._add(self._launcher.launch(initial=initial, stdin=stdin))
@@ -151,7 +153,7 @@ class Host:
         if not initial:
             local.awaited = True
             self._awaited += 1
-        self._hear(Made(number, local.pid.key, local.pid.endpoint))
+        self._hear(Made(number, local.pid.key, local.pid.endpoint, ahead))
         if local.started is not None:
             self._hear(Told(number, local.started))
 

@@ -112,7 +112,7 @@ def run(task: Task) -> Newborn:
             from constellation.process.nursery import Nursery
 
             nursery = Nursery(task, task.command, pipes[0][1], pipes[1][1])
-        child = system.fork_program()
+        child = system.fork_process()
     except OSError as error:
         stream = _stream(task)
         with contextlib.suppress(ConnectionError):

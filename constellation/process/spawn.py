@@ -203,22 +203,25 @@ class _Spawn(Operation["Pid"]):
     # -- the replies
 
     def placed(self, pid: Pid) -> None:
-        """The process exists: send it the closure."""
-        if self._pid is not None:
+        """The process exists: send it the closure.
+
+        Another one, if the first is dead, and has done nothing.
+        """
+        if self._pid == pid:
             return  # a repeated answer
         self._pid = pid
         transport = self._context.transport
         peer = transport.peer(pid)
         stream = peer.link.outbound(_STREAM)
         stream.open("", "raw")
-        stream.push(self._parts, 1, sum(map(len, self._parts)))
+        stream.push(list(self._parts), 1, sum(map(len, self._parts)))
         stream.close()
-        self._parts = []
         transport.transmit(peer)
         transport.released(peer)
 
     def spawned(self) -> None:
         """The process has the closure."""
+        self._parts = []
         self._ready = True
         self._wake()
 

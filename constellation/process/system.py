@@ -6,12 +6,13 @@ a child subreaper: the calls do nothing there, and cleaning up is best effort.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 LINUX = sys.platform.startswith("linux")
 
@@ -28,7 +29,10 @@ _TGKILL = {"x86_64": 234, "aarch64": 131}
 _DESCRIPTORS_ENOUGH = 1 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_fork = ctypes.PyDLL(None, use_errno=True).fork  # with the interpreter's lock held
+_python = ctypes.PyDLL(None, use_errno=True)  # called with the interpreter's lock held
+_fork = _python.fork
+_before_fork, _after_fork_in_child = _python.PyOS_BeforeFork, _python.PyOS_AfterFork_Child
+_before_fork.restype = _after_fork_in_child.restype = None
 _ZERO = ctypes.c_ulong(0)
 _ARGUMENTS = tuple(map(ctypes.c_ulong, range(signal.NSIG)))
 
@@ -82,7 +86,7 @@ def fork_role() -> int:
 
     As `os.fork`, but without what Python does before and after it: neither the locks of modules nor
     what the user registered with `os.register_at_fork` is of a role's concern. All that is done
-    where the role forks the user's process, with `fork_program`.
+    where the role forks the user's process, with `fork_process`.
     """
     child: int = _fork()
     if child < 0:
@@ -91,20 +95,44 @@ def fork_role() -> int:
     return child
 
 
-def fork_program() -> int:
-    """Fork the user's program, which goes on in the child: `os.fork`, and no more.
+def fork_process() -> int:
+    """Fork a process of the user's from a role of ours, which has no threads.
 
-    In newer Pythons a child of `os.fork` loses the resource tracker of `multiprocessing`, and only
-    one of `multiprocessing` itself keeps it. But what is registered there is the program's.
+    What the user registered with `os.register_at_fork` runs in the child, and only there: what is
+    to be done before a fork, and then what is to be done after it. To that code it is as if the
+    child had been there before. That its `after_in_parent` does not run is nothing to it, since in
+    the parent its `before` has not run either.
+    """
+    child = fork_role()
+    if child == 0:
+        with _tracker_kept():
+            _before_fork()
+            _after_fork_in_child()
+    return child
+
+
+def fork_program() -> int:
+    """Fork the user's program, which goes on in the child: `os.fork`, and no more."""
+    with _tracker_kept():
+        return os.fork()
+
+
+@contextlib.contextmanager
+def _tracker_kept() -> Iterator[None]:
+    """Keep the resource tracker of `multiprocessing` over a fork.
+
+    In newer Pythons a child of `os.fork` loses it, and only one of `multiprocessing` itself keeps
+    it. But what is registered there is the program's.
     """
     tracker = sys.modules.get("multiprocessing.resource_tracker")
     intent = getattr(tracker, "_fork_intent", None)
     if intent is None:
-        return os.fork()
+        yield
+        return
     before = getattr(intent, "preserve_fd", False)
     intent.preserve_fd = True
     try:
-        return os.fork()
+        yield
     finally:
         intent.preserve_fd = before
 

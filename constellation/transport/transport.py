@@ -325,6 +325,8 @@ class Transport:
         A channel that is open now is not closed by their unwinding, nor by the exit: whoever reads
         it shall see that its sender failed, and not take what came for all there is.
         """
+        if os.getpid() != self.os_pid:
+            return  # a fork of the process, which has no channels
         with self.lock:
             self.run_deferred()  # what was dropped before the exception is closed
             self.failed = True

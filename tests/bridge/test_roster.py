@@ -93,9 +93,9 @@ class Show:
     def hear(self, message: Any) -> None:
         self.roster.hear(message, self.host)
 
-    def made(self, number: int) -> None:
+    def made(self, number: int, *, ahead: bool = False) -> None:
         key = self.host.keys[number] = os.urandom(16)
-        self.hear(Made(number, key, f"tcp://10.0.0.2:{number}"))
+        self.hear(Made(number, key, f"tcp://10.0.0.2:{number}", ahead))
 
     def begin(self) -> int:
         """An initial process. Gives its number."""
@@ -320,6 +320,96 @@ def test_why_a_process_died_before_it_could_run_is_told_to_its_spawner(
     assert show.host.told[initial][-1] == Refused(1, "SpawnError", text)
 
 
+def spawned_ahead(show: Show) -> tuple[int, int]:
+    """An initial process, and a child that its host had ready."""
+    initial = show.begin()
+    child = show.spawn(initial, 7, wait=False)
+    show.roster.placed(child, show.host)
+    show.made(child, ahead=True)
+    return initial, child
+
+
+def perish(show: Show, number: int, how: str) -> None:
+    show.hear(Silent(number))
+    if how == "died":
+        show.hear(Told(number, Died(9, 0)))
+    show.hear(Gone(number, "monitor killed"))
+
+
+@pytest.mark.parametrize("how", ["died", "lost"])
+def test_what_was_made_ahead_and_is_dead_is_replaced(show: Show, how: str) -> None:
+    initial, child = spawned_ahead(show)
+    perish(show, child, how)
+    assert show.dropped == [child]
+    second, needs, wait = show.asked[-1]
+    assert (needs, wait) == (NEEDS, False)
+    show.roster.placed(second, show.host)
+    show.made(second)
+    placed = Placed(7, show.host.keys[second], f"tcp://10.0.0.2:{second}")
+    assert show.host.told[initial][-1] == placed
+    show.hear(Said(second, Ready()))
+    show.hear(Said(initial, Accept(7)))
+    assert show.host.told[second][-1] == Go()
+    show.end(second)
+    show.end(initial)
+    assert show.roster.finished
+    assert len([event for event in show.events if isinstance(event, SpawnEvent)]) == 2
+
+
+@pytest.mark.parametrize("how", ["died", "lost"])
+def test_the_second_was_not_there_before_and_its_death_is_told(show: Show, how: str) -> None:
+    initial, child = spawned_ahead(show)
+    perish(show, child, how)
+    second = show.asked[-1][0]
+    show.roster.placed(second, show.host)
+    show.made(second)
+    perish(show, second, how)
+    assert show.asked[-1][0] == second
+    assert isinstance(show.host.told[initial][-1], Refused)
+
+
+def test_who_watches_one_that_was_replaced_hears_that_it_never_was(show: Show) -> None:
+    initial, child = spawned_ahead(show)
+    show.hear(Said(initial, Watch(show.host.keys[child])))
+    perish(show, child, "died")
+    assert show.host.told[initial][-1] == Exited(show.host.keys[child], None)
+
+
+def test_what_was_promised_is_not_replaced(show: Show) -> None:
+    initial, child = spawned_ahead(show)
+    show.hear(Said(child, Ready()))
+    perish(show, child, "died")
+    assert show.asked[-1][0] == child
+    show.hear(Said(initial, Accept(7)))
+    assert show.events[-1].status.signal == "SIGKILL"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "why", ["program killed", "process killed", "limit", "cancelled", "spawner dead", "host lost"]
+)
+def test_what_was_killed_on_purpose_is_not_replaced(show: Show, why: str) -> None:
+    initial, child = spawned_ahead(show)
+    cause = None
+    if why == "program killed":
+        show.roster.kill("ended by SIGINT")
+    elif why == "process killed":
+        show.roster.kill_one(child, "killed by the user")
+    elif why == "limit":
+        cause = "used too much"
+    elif why == "cancelled":
+        show.hear(Said(initial, Cancel(7)))
+    elif why == "spawner dead":
+        perish(show, initial, "died")
+    else:
+        show.hear(Crippled("node 10.0.0.2:9999"))
+    show.hear(Silent(child))
+    show.hear(Told(child, Died(9, 0, cause)))
+    show.hear(Gone(child, "monitor killed"))
+    assert show.asked[-1][0] == child
+    if why not in ("cancelled", "spawner dead"):
+        assert isinstance(show.host.told[initial][-1], Refused)
+
+
 def test_output_is_given_room_as_it_is_taken(show: Show) -> None:
     initial = show.begin()
     show.hear(Told(initial, Output(1, b"x" * 40_000)))
@@ -373,14 +463,14 @@ class RosterMachine(RuleBasedStateMachine):
             self.show.roster.refused(number, "NoCapacity", "none")
             self.over.add(number)
 
-    @rule(data=st.data(), can=st.booleans())
-    def make(self, data: st.DataObject, can: bool) -> None:
+    @rule(data=st.data(), can=st.booleans(), ahead=st.booleans())
+    def make(self, data: st.DataObject, can: bool, ahead: bool) -> None:
         number = self.pick(data, self.launched)
         if number is None:
             return
         self.launched.discard(number)
         if can:
-            self.show.made(number)
+            self.show.made(number, ahead=ahead)
             self.made[number] = True
             self.alive.add(number)
         else:
@@ -418,11 +508,14 @@ class RosterMachine(RuleBasedStateMachine):
         if number is None:
             return
         self.alive.discard(number)
+        before = len(self.show.asked)
         if self.made.pop(number):
             self.show.hear(Silent(number))
         if died:
             self.show.hear(Told(number, Died(9, 0)))
         self.show.hear(Gone(number, "monitor killed"))
+        for again, _, _ in self.show.asked[before:]:
+            self.asked.add(again)
 
     @rule()
     def kill(self) -> None:

@@ -37,7 +37,7 @@ def test_large_captured_variables_are_warned_of_with_their_names() -> None:
         two.spawn(worker)
     (warning,) = caught
     text = str(warning.message)
-    assert text.startswith("worker captures 3 MiB of variables, ")
+    assert text.startswith("worker captures 3 MiB, which every spawn of it sends along: ")
     assert "data (3 MiB), extra (" in text
 
 
@@ -50,22 +50,120 @@ def test_the_largest_come_first_and_few_are_named() -> None:
                 return a, b, c, d
             return worker
     """)
-    with pytest.warns(RuntimeWarning, match=r"10 MiB .*: d \(4 MiB\), b \(3 MiB\), c \(2 MiB\)$"):
+    with pytest.warns(RuntimeWarning, match=r"10 MiB, .*: d \(4 MiB\), b \(3 MiB\), c \(2 MiB\)$"):
         two.spawn(partial(names.make(), 1))
 
 
 def test_a_global_rebound_since_init_is_captured() -> None:
     two = Program(SOURCE)
     names = two.later("table = bytes(2 << 20)\ndef late(*args): return len(table)")
-    with pytest.warns(RuntimeWarning, match=r"late captures 2 MiB .*: table \(2 MiB\)"):
+    with pytest.warns(RuntimeWarning, match=r"late captures 2 MiB, .*: table \(2 MiB\)"):
         assert two.spawn(names.late) == 2 * MIB
 
 
 def test_what_is_in_captured_functions_counts() -> None:
     two = Program(SOURCE)
     names = two.later(LATER + "    def around(f):\n        return lambda *a: f()")
-    with pytest.warns(RuntimeWarning, match=r"<lambda> captures .*: f \(3 MiB\)"):
+    with pytest.warns(RuntimeWarning, match=r"<lambda> captures .*: f -> data \(3 MiB\), f"):
         two.spawn(names.around(names.make(bytes(3 * MIB), 1)))
+
+
+HELPERS = """
+    import functools
+
+    def make(table):
+        def helper(i):
+            return table[i]
+        @functools.cache
+        def cached(i):
+            return helper(i)
+        def recursive(i):
+            return cached(i) if i == 0 else recursive(i - 1)
+        return lambda *_: recursive(1)
+
+    def twice(table):
+        def helper():
+            return table[0]
+        return lambda *_: helper() + table[1]
+
+    def given(table, f):
+        through = functools.partial(f, table, key=1)
+        return lambda *_: through()
+
+    def named(table, f):
+        through = functools.partial(f, key=table)
+        return lambda *_: through(1)
+
+    def default(table):
+        def late(parent=None, x=table, y=1):
+            return x[0]
+        return late
+
+    def keyword(table):
+        def late(*_, small=1, x=table):
+            return x[0]
+        return late
+
+    def inner(table):
+        def helper(x=table):
+            return x[0]
+        return lambda *_: helper()
+
+    def attribute(table):
+        def late(*_):
+            return late.table[0]
+        late.table = table
+        return late
+
+    def first(table, key):
+        return 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("make", "path"),
+    [
+        ("make", "recursive -> cached -> helper -> table"),
+        ("twice", "table"),
+        ("default", "default of argument 'x'"),
+        ("keyword", "default of argument 'x'"),
+        ("inner", "helper -> default of argument 'x'"),
+        ("attribute", "attribute 'table'"),
+    ],
+)
+def test_the_way_to_what_is_large_is_named(make: str, path: str) -> None:
+    two = Program(SOURCE)
+    function = getattr(two.later(HELPERS), make)(numpy.zeros(3 << 17))
+    with pytest.warns(RuntimeWarning) as caught:
+        assert two.spawn(function) == 0
+    (warning,) = caught
+    text = str(warning.message)
+    assert "captures 3 MiB, which every spawn of it sends along: " in text, "once is once"
+    assert text.partition(" along: ")[2].startswith(f"{path} (3 MiB)")
+
+
+@pytest.mark.parametrize(("make", "path"), [("given", "argument 0"), ("named", "argument 'key'")])
+def test_what_a_captured_partial_was_given_counts(make: str, path: str) -> None:
+    two = Program(SOURCE)
+    names = two.later(HELPERS)
+    function = getattr(names, make)(numpy.zeros(3 << 17), names.first)
+    with pytest.warns(RuntimeWarning, match=rf"captures 3 MiB, .*: through -> {path} \(3 MiB\)"):
+        assert two.spawn(function) == 0
+
+
+def test_what_every_process_has_does_not_count() -> None:
+    two = Program(
+        SOURCE
+        + """
+    def has(i, x=numpy.zeros(1 << 18)):
+        return x[i]
+    has.table = numpy.zeros(1 << 18)
+    """
+    )
+    late = two.later("def around(f):\n    return lambda *_: f(0)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert two.spawn(late.around(two.here.names.has), bytes(3 * MIB)) == 0
 
 
 def test_what_is_small_or_meant_to_be_sent_is_not_warned_of() -> None:

@@ -593,6 +593,41 @@ def test_a_fork_has_no_channels_and_says_so(tmp_path: Path) -> None:
     assert child.end == 0
 
 
+def test_a_fork_that_fails_shows_that_and_nothing_else(tmp_path: Path) -> None:
+    path = program(
+        tmp_path,
+        """
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+
+        def fail():
+            fork = os.fork()
+            if not fork:
+                raise ValueError("so it is")
+            print(os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]))
+
+        def child(parent):
+            fail()
+
+        try:
+            init()
+        except BaseException:
+            print("init() raises in a spawned process")
+        print(wait(spawn(child).block()))
+        fail()
+        """,
+    )
+    tree = programs.run(path).tree
+    (child,) = tree.children
+    assert (tree.out, child.out) == (b"0\n1\n", b"1\n")
+    for node in (tree, child):
+        assert node.end == 0
+        err = node.err.decode()
+        assert err.splitlines()[-1] == "ValueError: so it is"
+        assert err.count("Traceback") == 1
+        assert "constellation/" not in err
+
+
 def test_a_daemonised_fork_does_not_outlive_the_command(tmp_path: Path) -> None:
     path = program(
         tmp_path,

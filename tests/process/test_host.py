@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from constellation.control.messages import FromHost, FromMonitor, FromProcess, Go, Gone
+from constellation.control.messages import FromHost, FromMonitor, FromProcess, Go, Gone, Made
 from constellation.control.stream import MessageStream
 from constellation.pid import Pid
 from constellation.process.host import Host
@@ -71,3 +71,27 @@ def test_a_spawn_in_the_round_in_which_zygote_and_spare_are_lost(launcher: FakeL
                 key.data(events)
     gone = [message.number for message in heard if isinstance(message, Gone)]
     assert sorted(gone) == [1, 2, 3]
+
+
+def test_what_was_there_before_it_was_wanted_is_told_as_such(launcher: FakeLauncher) -> None:
+    heard: list[FromHost] = []
+    with selectors.DefaultSelector() as selector:
+        host = Host(selector, launcher, heard.append)
+        host.launch(1, initial=True)
+        for number in (2, 3):
+            host.launch(number)
+            host.tell(number, Go())
+        host.launch(4)  # takes the spare, of which there is one at a time
+        host.launch(5)
+        launcher.end()
+        while not host.empty:
+            for key, events in selector.select(0):
+                key.data(events)
+    made = [message for message in heard if isinstance(message, Made)]
+    assert [(each.number, each.ahead) for each in made] == [
+        (1, False),
+        (2, False),
+        (3, True),
+        (4, True),
+        (5, False),
+    ]

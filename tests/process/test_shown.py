@@ -156,3 +156,112 @@ def test_who_calls_the_function_himself_is_told(tmp_path: Path) -> None:
         "TypeError: spawn() takes something to call, not None: write spawn(work, 1) and not "
         "spawn(work(1)), which calls it here"
     )
+
+
+TOO_EARLY = """
+    import asyncio, subprocess, threading
+    from constellation import *
+
+    somebody = Pid.new("tcp://10.0.0.2:40001")
+
+    def work(parent):
+        pass
+
+    async def main():
+        init()
+
+    def wait():
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+    def user():
+        {call}
+
+    {before}
+    user()
+"""
+
+
+def frames(err: str) -> list[str]:
+    """The files that a traceback names, and the last line that it shows."""
+    lines = err.splitlines()
+    files = [line.split('"')[1] for line in lines if line.startswith("  File ")]
+    code = [line.strip() for line in lines if line.startswith("    ") and set(line) - set(" ^~")]
+    return [*files, code[-1]]
+
+
+@pytest.mark.parametrize("start", ["fork", "fresh"])
+@pytest.mark.parametrize(
+    ("call", "before", "why"),
+    [
+        ("spawn(work).block()", "", "call constellation.init() first"),
+        ("try_spawn(work).block()", "", "call constellation.init() first"),
+        ("pid()", "", "call constellation.init() first"),
+        ("resources()", "", "call constellation.init() first"),
+        ("Sender[int](somebody)", "", "call constellation.init() first"),
+        ("Receiver(somebody)", "", "call constellation.init() first"),
+        ("init()", "wait()", "no other Python thread may run"),
+        ("init()", 'subprocess.Popen(["true"])', "there may be no child process"),
+    ],
+)
+def test_what_is_too_early_or_too_late_is_shown_at_the_users_line(
+    tmp_path: Path, call: str, before: str, why: str, start: str
+) -> None:
+    path = programs.write(tmp_path, TOO_EARLY.format(call=call, before=before))
+    done = programs.run(path, CONSTELLATION_START=start)
+    err = done.err.decode()
+    assert done.code == 1
+    assert frames(err) == [str(path), str(path), call]
+    assert err.splitlines()[-1].startswith("constellation.errors.InitError: ")
+    assert why in err
+
+
+def test_init_in_an_event_loop_is_shown_at_the_users_line(tmp_path: Path) -> None:
+    path = programs.write(tmp_path, TOO_EARLY.format(call="asyncio.run(main())", before=""))
+    err = programs.run(path).err.decode()
+    assert "running event loop" in err
+    assert frames(err)[-2:] == [str(path), "init()"]
+    assert "constellation/" not in err
+
+
+def test_what_is_too_early_in_a_thread_is_shown_at_the_users_line(tmp_path: Path) -> None:
+    before = "thread = threading.Thread(target=user); thread.start(); thread.join()"
+    path = programs.write(tmp_path, TOO_EARLY.format(call="pid()", before=before))
+    first, _, rest = programs.run(path).err.decode().partition("InitError")
+    assert first.startswith("Exception in thread ")
+    assert "in user\n    pid()" in first
+    assert "constellation/" not in first + rest
+
+
+def test_a_hook_of_the_users_is_left_alone_before_init(tmp_path: Path) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        import sys
+        from constellation import *
+
+        sys.excepthook = lambda kind, error, trace: print("hooked", kind.__name__)
+        pid()
+        """,
+    )
+    assert programs.run(path).out == b"hooked InitError\n"
+
+
+def test_what_was_caught_before_init_changes_nothing_after_it(tmp_path: Path) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        import sys
+        from constellation import *
+
+        assert sys.excepthook is sys.__excepthook__, "an import changes nothing"
+        try:
+            pid()
+        except InitError:
+            pass
+        init()
+        init()
+        """,
+    )
+    err = programs.run(path).tree.err.decode()
+    assert "called once" in err
+    assert frames(err) == [str(path), "init()"]
