@@ -53,7 +53,13 @@ from time import monotonic
 from typing import Protocol, TypeVar
 
 from constellation.session.loop import Loop
-from constellation.transport.kernel import Connection, connection, unanswered, wait_for_reader
+from constellation.transport.kernel import (
+    Connection,
+    connection,
+    peer_host,
+    unanswered,
+    wait_for_reader,
+)
 from constellation.transport.router import Router, Unroutable, key_of_route
 from constellation.wire import events as wire_events
 from constellation.wire.codec import decode, encode
@@ -203,6 +209,7 @@ class Sessions:
         self._sessions: dict[bytes, Session] = {}  # by the peer's key
         self._past: dict[str, None] = {}  # names of sessions that have ended, the oldest first
         self._last: dict[bytes, str] = {}  # of peers that dialled: the session that has ended last
+        self._turned_away: set[int] = set()  # versions of the protocol that were told of
         self._held_up: tuple[float, float] | None = None  # when it was noticed, and seconds
         self._watches_monitor = False
         self._closed = False
@@ -384,11 +391,7 @@ class Sessions:
     def _greeted(self, session: Session, version: int, key: bytes) -> None:
         if version != VERSION:
             self._transmit(session)  # so that it learns what is spoken here
-            self._end(
-                session,
-                f"{session.name} speaks version {version} of the stream protocol, and this end "
-                f"version {VERSION}: install the same version of constellation on both",
-            )
+            self._turn_away(session, version)
             return
         if session._peer not in (None, key):
             self._end(session, f"{session.name} has been started anew")
@@ -400,6 +403,22 @@ class Sessions:
         if not session._told:
             session._told = True
             self._owner.opened(session)
+
+    def _turn_away(self, session: Session, version: int) -> None:
+        """Two that speak other versions of the protocol do not understand each other.
+
+        Of one that has connected the owner does not know, so it is told here, once for a version:
+        most come again each second.
+        """
+        text = (
+            f"speaks version {version} of the stream protocol, and this end version {VERSION}: "
+            "install the same version of constellation on both"
+        )
+        if not session._told and version not in self._turned_away:
+            self._turned_away.add(version)
+            host = peer_host(session._connection)
+            logger.warning("a peer%s %s", f" at {host}" if host else "", text)
+        self._end(session, f"{session.name} {text}")
 
     # -- what goes
 

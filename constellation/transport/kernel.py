@@ -13,7 +13,7 @@ import struct
 import sys
 from dataclasses import dataclass
 
-__all__ = ["Connection", "connection", "unanswered", "wait_for_reader"]
+__all__ = ["Connection", "connection", "peer_host", "unanswered", "wait_for_reader"]
 
 _TCP = (socket.AF_INET, socket.AF_INET6)
 
@@ -49,6 +49,21 @@ def connection(fd: int) -> Connection | None:
         return Connection(fd, os.fstat(fd).st_ino)
     except (OSError, ValueError):
         return None
+
+
+def peer_host(asked: Connection | None) -> str:
+    """The address of the machine at the other end, for people; "" where that is not known."""
+    if asked is None:
+        return ""
+    try:
+        with _borrowed(asked.fd) as borrowed:
+            if borrowed.family not in _TCP:
+                return ""
+            # A listener for both versions of IP shows addresses of IPv4 as some of IPv6.
+            host = str(borrowed.getpeername()[0]).removeprefix("::ffff:")
+    except (OSError, ValueError):
+        return ""
+    return host if asked.open else ""
 
 
 def unanswered(asked: Connection | None) -> float | None:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from tcp_proxy import TcpProxy
 
+from constellation.session import sessions
 from constellation.session.loop import Loop
 from constellation.session.sessions import Session, Sessions
 from constellation.transport.router import Router
 from constellation.wire.codec import encode
-from constellation.wire.frames import Credit
+from constellation.wire.frames import VERSION, Credit
 
 LIMIT = 20.0
 
@@ -98,6 +99,24 @@ def test_a_message_may_be_large_or_empty(loop: Loop, make: Make) -> None:
         session.send(message)
     assert loop.run(lambda: len(server.messages) == 3, LIMIT)
     assert server.messages == [large, b"", b"last"]
+
+
+def test_other_versions_of_the_protocol_are_refused_and_told_of_at_both_ends(
+    loop: Loop, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sessions, "VERSION", VERSION + 1)  # what links say is as it was
+    server, client = make(listens=True), make()
+    text = (
+        f"speaks version {VERSION} of the stream protocol, and this end version {VERSION + 1}: "
+        "install the same version of constellation on both"
+    )
+    for count in (1, 2):
+        client.dial(server.port).send(b"hello")
+        assert loop.run(lambda n=count: len(client.ends) == n, LIMIT)  # type: ignore[misc]
+        assert loop.run(lambda: not list(server.sessions), LIMIT)
+    assert client.ends == [f"127.0.0.1:{server.port} {text}"] * 2
+    assert (server.peers, server.messages, server.ends) == ([], [], [])
+    assert caplog.messages == [f"a peer {text}"], "once"
 
 
 def test_closing_delivers_everything_and_is_told(loop: Loop, make: Make) -> None:

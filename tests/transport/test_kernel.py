@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from constellation.transport.kernel import connection, unanswered, wait_for_reader
+from constellation.transport.kernel import connection, peer_host, unanswered, wait_for_reader
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of connections")
 
@@ -70,13 +70,25 @@ def test_a_reader_that_is_stopped_is_waited_for(
     assert broken(end) is not waits
 
 
+def test_the_machine_at_the_other_end_has_an_address(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    end, _ = ends
+    there = connection(end.fileno())
+    assert peer_host(there) == "127.0.0.1"
+    end.close()
+    assert peer_host(there) == ""
+
+
 def test_what_is_no_connection_is_not_known() -> None:
     one, other = socket.socketpair()
     with one, other:
+        assert peer_host(connection(one.fileno())) == ""
         assert unanswered(connection(one.fileno())) is None
         wait_for_reader(connection(one.fileno()))
     assert connection(-1) is None
     assert unanswered(None) is None
+    assert peer_host(None) == ""
     wait_for_reader(None)
     number = os.open("/dev/null", os.O_RDONLY)
     try:
