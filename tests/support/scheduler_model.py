@@ -271,7 +271,7 @@ class CheckedMachine(RuleBasedStateMachine):
         if known is not None and known.attempt == place.attempt:
             return  # it is answered again, or the node has reported it
         if isinstance(answer, Place) and answer == place:
-            assert isinstance(event, Requested | Renewed | Cancelled)
+            assert isinstance(event, Requested | Renewed)
             return  # its process is over
         if known is not None:  # it takes the place of one of the same name
             assert known.state is State.RUNNING

@@ -86,8 +86,9 @@ class Requests:
         elif job.state is not ENDED and job.state is not REFUSED:
             self._stop(job, now)
             self._refuse(job, Why.CANCELLED)
-        else:
+        elif job.state is REFUSED:
             self._repeat(job, now)
+        # The answer to one that is over would have its node start it again.
 
     def deadlocked(self, event: Deadlocked, now: float) -> None:
         """A request that waits has to give way. It may just have been placed: then all is well."""

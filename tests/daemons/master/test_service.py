@@ -25,6 +25,7 @@ from constellation_daemons.messages import (
     Believes,
     BridgeHello,
     Confirmed,
+    Drop,
     Exited,
     Fence,
     Finish,
@@ -236,6 +237,19 @@ def test_the_end_of_an_agent_is_told_to_the_bridge(world: World) -> None:
     world.hear(world.node, AgentEnded(P, "it was killed"))
     assert bridge.said[-1] == AgentLost(P, NODE, "it was killed")
     world.hear(world.node, AgentEnded(Q, "of a program that nobody has"))
+
+
+def test_what_could_not_be_made_is_not_placed_again(world: World) -> None:
+    """The node and the bridge both say so, in any order."""
+    world.offer()
+    bridge = world.bridge()
+    world.hear(bridge, ask(P))
+    world.hear(world.node, Confirmed(P, 1, 1))
+    world.hear(world.node, Exited(P, 1, 1, Status(lost="all ports are in use")))
+    before = list(world.node.said)
+    world.hear(bridge, Drop(P, 1))
+    world.hear(bridge, Finish(P))
+    assert world.node.said == before
 
 
 # -- a master that was stopped --------------------------------------------------------------------
