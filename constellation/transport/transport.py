@@ -576,6 +576,8 @@ class Transport:
 
     def _hand_over(self) -> None:
         self._flush_at = None
+        if self._deferred:
+            self._look_soon()  # what could not be done is tried again
         if not self._unflushed:
             self._router.settle()
             return
