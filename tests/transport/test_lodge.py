@@ -165,6 +165,7 @@ def test_the_last_are_told_of_at_its_end(port: Port, monkeypatch: pytest.MonkeyP
     waiting = port.side.transport._lodge
     assert waiting is not None
     port.wait_for(lambda: sum(each.count for each in waiting._tally._sights.values()) == 2)
+    port.hear()
     assert port.count == 1
     port.side.transport.close()
     with contextlib.suppress(EOFError):
