@@ -39,6 +39,7 @@ from constellation.process import (
     system,
     zygote,
 )
+from constellation.process.deployed import load
 from constellation.process.directory import RuntimeDirectory
 from constellation.process.examiner import Examiner
 from constellation.process.identity import Identity, Newborn
@@ -263,6 +264,7 @@ def _become_image(unborn: birth.Unborn, linger: float | None) -> None:
     image = Image.capture(root=unborn.root)
     writers = _flush()
     _raise_limit()
+    load()
     gc.collect()
     origin = Origin()
     gc.freeze()

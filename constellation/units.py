@@ -38,6 +38,10 @@ def _exact(number: Any) -> Fraction | None:
     return Fraction(value)
 
 
+class TooMuch(ValueError):
+    """An amount is well written, and larger than amounts can be."""
+
+
 class _Quantity:
     """A whole number, not below zero, of a smallest unit. Immutable."""
 
@@ -48,6 +52,7 @@ class _Quantity:
 
     _scale: ClassVar[int]  # smallest units in what a plain number counts
     _most: ClassVar[int]  # smallest units
+    _limit: ClassVar[str]  # the same for people, in what a plain number counts or in a unit
     _what: ClassVar[str]
     _how: ClassVar[str]  # how to write one, with an example
 
@@ -62,7 +67,8 @@ class _Quantity:
             raise ValueError(f"{shown} is negative, which {cls._what} cannot be; {cls._how}")
         if whole > cls._most:
             shown = "the result" if shown is None else repr(shown)
-            raise ValueError(f"{shown} is more than any machine has; {cls._how}")
+            most = f"{cls._what} is {cls._limit}"
+            raise TooMuch(f"{shown} is more than any machine has: {most}; {cls._how}")
         self = object.__new__(cls)
         object.__setattr__(self, "_count", whole)
         return self
@@ -225,6 +231,7 @@ class Mem(_Quantity):
 
     _scale = 1
     _most = 2**64 - 1  # the largest integer of MessagePack
+    _limit = "less than 16 EiB"
     _what = "an amount of memory"
     _how = (
         "write a whole number of bytes, or text with a unit (B, KiB, MiB, GiB, TiB, PiB, EiB), "
@@ -313,6 +320,7 @@ class Cpu(_Quantity):
     _scale = 10**9
     # About 4.5 million cores. Up to here a float tells any two neighbours apart.
     _most = 2**52
+    _limit = "at most 4503599"
     _what = "an amount of cores"
     _how = 'write a number of logical cores, or text such as "0.5" or "1/16"'
 

@@ -124,6 +124,17 @@ def test_part_of_a_byte_is_no_memory() -> None:
     assert Mem(2e9) == Mem(2_000_000_000)
 
 
+def test_what_is_too_much_is_told_how_much_may_be() -> None:
+    with pytest.raises(
+        ValueError, match=r"'900 EiB' is .*: an amount of memory is less than 16 EiB;"
+    ):
+        Mem("900 EiB")
+    with pytest.raises(ValueError, match=r"is .*: an amount of cores is at most 4503599;"):
+        Cpu(4503600)
+    assert Mem("16383 PiB") < Mem(2**64 - 1)
+    assert Cpu(4503599) > 0
+
+
 @pytest.mark.parametrize("kind", [Mem, Cpu])
 def test_no_result_is_negative_or_too_big(kind: Any) -> None:
     with pytest.raises(ValueError, match="negative"):

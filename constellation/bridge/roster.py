@@ -70,6 +70,7 @@ from constellation.control.messages import (
     ToMonitor,
     ToProcess,
     Trouble,
+    TurnedAway,
     Unmade,
     Unreached,
     Unwatch,
@@ -415,6 +416,8 @@ class Roster:
                 self._take_examined(member, message)
             case Unreached(key, endpoint, reason):
                 self._unreached(pid, Pid(key, endpoint), reason)
+            case TurnedAway():
+                pass  # it is for the node's log
 
     def _take_examined(self, member: _Member, examined: Examined) -> None:
         """A process does nothing but wait, as far as it knows."""

@@ -160,7 +160,33 @@ class Unreached(Message, frozen=True):
     reason: str
 
 
-FromProcess: TypeAlias = Spawn | Accept | Cancel | Ready | Watch | Unwatch | Examined | Unreached
+class Stranger(msgspec.Struct, frozen=True, array_like=True):
+    """Somebody who is no process of the program, or several of them.
+
+    Attributes:
+        address: Where it came from, as text; "" where that is not known; None: from several places.
+        why: What was wrong with it, or with the first of them.
+        count: How many.
+    """
+
+    address: str | None
+    why: str
+    count: int
+
+
+class TurnedAway(Message, frozen=True):
+    """Strangers have connected to my port, and were turned away. It goes no further than the node.
+
+    Attributes:
+        strangers: Those since the last such message.
+    """
+
+    strangers: tuple[Stranger, ...]
+
+
+FromProcess: TypeAlias = (
+    Spawn | Accept | Cancel | Ready | Watch | Unwatch | Examined | Unreached | TurnedAway
+)
 
 
 # -- bridge -> process ----------------------------------------------------------------------------

@@ -33,6 +33,15 @@ class Deployed:
     security: Security | None
 
 
+def load() -> None:
+    """Import what the forks of an image have and no other process needs.
+
+    To be called before `gc.freeze()`: what is imported after it each fork would have copies of, as
+    soon as it looks for garbage there.
+    """
+    from constellation.transport import curve, lodge  # noqa: F401
+
+
 def secured(site: Site) -> Security | None:
     """How connections to other nodes are secured; None: they are not."""
     if site.public is None or site.secret is None:

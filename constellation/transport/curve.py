@@ -32,9 +32,10 @@ class Curve:
         zap.admit(self._keypair.public)
         return zap
 
-    def secure_listener(self, socket: zmq.Socket[Any]) -> None:
-        """Have what is bound next talk only to who has the keypair."""
+    def secure_listener(self, socket: zmq.Socket[Any], place: str) -> None:
+        """Have what is bound next, at this place, talk only to who has the keypair."""
         assert self._zap is not None, "without a gate everybody would be admitted"
+        self._zap.name(socket, place)
         secure_server(socket, self._keypair, self._zap)
 
     def secure_connection(self, socket: zmq.Socket[Any]) -> None:

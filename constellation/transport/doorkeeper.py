@@ -7,17 +7,14 @@ its connections shows them.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import resource
-import socket as sockets
 from collections.abc import Callable
 from typing import Final
 
 import zmq
 
-from constellation.transport.arrivals import Arrivals
-from constellation.transport.security import HANDSHAKE_MS
+from constellation.transport.doorway import Doorway, port_of
 from constellation.transport.strangers import StrangerLog
 
 __all__ = ["EVENTS", "Doorkeeper"]
@@ -42,8 +39,6 @@ _LAST_DESCRIPTORS: Final = 32
 _TOLD_AGAIN: Final = 60.0
 """Seconds after which it is told again."""
 
-_NOT_SECURE: Final = "it did not speak CURVE as a peer does"
-
 
 class Doorkeeper:
     """Logs the strangers at a listener: few lines, however many they are.
@@ -54,16 +49,18 @@ class Doorkeeper:
 
     Attributes:
         events: What it is to be told of.
+        at_once: Whether from before anything can connect.
     """
 
     events = EVENTS
+    at_once = True
 
     def __init__(
         self, tell: Callable[[str], None] | None = None, strangers: StrangerLog | None = None
     ) -> None:
         self._tell = tell if tell is not None else logger.warning
         self._strangers = StrangerLog() if strangers is None else strangers
-        self._arrivals = Arrivals(HANDSHAKE_MS / 1000 + 1)
+        self._doorway = Doorway()
         self._few_told_at: float | None = None
 
     @property
@@ -71,31 +68,21 @@ class Doorkeeper:
         """When to call :meth:`tick` (seconds of the monotonic clock), or None."""
         return self._strangers.deadline
 
-    def see(self, event: int, value: int, now: float) -> None:
+    def see(self, event: int, value: int, endpoint: str, now: float) -> None:
         """Libzmq has told something of a connection that came in.
 
         Args:
             event: One of `EVENTS`.
             value: What belongs to it.
+            endpoint: Where the connection came in.
             now: Seconds of the monotonic clock.
         """
-        arrivals = self._arrivals
-        match event:
-            case zmq.EVENT_ACCEPTED:
-                arrivals.accepted(value, _peer(value), now)
-                self._check_descriptors(value, now)
-            case zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                arrivals.succeeded(now)
-            case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-                arrivals.failed()
-            case zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                arrivals.failed(_NOT_SECURE)
-            case zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-                arrivals.failed("")  # the handler has told of it
-            case zmq.EVENT_DISCONNECTED:
-                stranger = arrivals.ended(value, now)
-                if stranger is not None:
-                    self._say(self._strangers.seen(stranger.address, stranger.why, now))
+        stranger = self._doorway.see(event, value, now)
+        if event == zmq.EVENT_ACCEPTED:
+            self._check_descriptors(value, now)
+        if stranger is not None:
+            place = port_of(endpoint)
+            self._say(self._strangers.seen(stranger.address, stranger.why, now, place=place))
 
     def tick(self, now: float) -> None:
         """Tell of those that were only counted, if it is time for it."""
@@ -120,20 +107,3 @@ class Doorkeeper:
     def _say(self, line: str | None) -> None:
         if line is not None:
             self._tell(line)
-
-
-def _peer(fd: int) -> str:
-    """Where a connection of libzmq's comes from, if it is still there; "" otherwise.
-
-    Its number may be that of anything by now: what is told of may have happened long ago, if this
-    process was stopped.
-    """
-    with contextlib.suppress(OSError):
-        connection = sockets.socket(fileno=fd)
-        try:
-            if connection.family in (sockets.AF_INET, sockets.AF_INET6):
-                # A listener for both versions of IP shows those of IPv4 as some of IPv6.
-                return str(connection.getpeername()[0]).removeprefix("::ffff:")
-        finally:
-            connection.detach()  # it stays libzmq's
-    return ""

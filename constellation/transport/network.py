@@ -17,11 +17,32 @@ if TYPE_CHECKING:
 
     import zmq
 
-__all__ = ["Gate", "Network", "Security"]
+__all__ = ["Gate", "Keeper", "Network", "Security"]
+
+
+class Keeper(Protocol):
+    """Who is told of what a gate decides."""
+
+    def admitted(self) -> None:
+        """Somebody is let in."""
+
+    def refused(self, address: str, why: str) -> None:
+        """Somebody is turned away.
+
+        Args:
+            address: Where it comes from, as text.
+            why: What is wrong with it.
+        """
 
 
 class Gate(Protocol):
-    """Who decides on those that connect to a context's sockets."""
+    """Who decides on those that connect to a context's sockets.
+
+    Attributes:
+        keeper: Whom it tells of that; None: it logs strangers itself.
+    """
+
+    keeper: Keeper | None
 
     def fileno(self) -> int:
         """The descriptor that is readable when somebody waits; it shows edges."""
@@ -39,8 +60,13 @@ class Security(Protocol):
     def gate(self, context: zmq.Context[Any]) -> Gate:
         """Have sockets of this context admit only whom the gate admits, from before they listen."""
 
-    def secure_listener(self, socket: zmq.Socket[Any]) -> None:
-        """Have what is bound next talk only to who is admitted."""
+    def secure_listener(self, socket: zmq.Socket[Any], place: str) -> None:
+        """Have what is bound next talk only to who is admitted.
+
+        Args:
+            socket: What is bound. Its routing id tells it apart from others of its context.
+            place: Where, as strangers there are told of.
+        """
 
     def secure_connection(self, socket: zmq.Socket[Any]) -> None:
         """Have what is connected next prove who it is, and make sure of the other end."""

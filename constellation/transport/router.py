@@ -27,6 +27,7 @@ from constellation.wire.codec import PLAIN
 
 if TYPE_CHECKING:
     from constellation.transport.doorkeeper import Doorkeeper
+    from constellation.transport.lodge import Lodge
     from constellation.transport.network import Gate, Network, Security
     from constellation.wire.frames import Buffer
 
@@ -35,6 +36,7 @@ __all__ = ["Router", "Unroutable", "key_of_route"]
 logger = logging.getLogger(__name__)
 
 _ROUTER = int(zmq.ROUTER)
+_PAIR = int(zmq.PAIR)
 _MAX_SOCKETS = int(zmq.MAX_SOCKETS)
 _POLLIN = int(zmq.POLLIN)
 _NOBLOCK = int(zmq.NOBLOCK)
@@ -50,6 +52,8 @@ _event = struct.Struct("=HI")  # the number of an event, and its value
 # How long what was handed to libzmq may take to leave when an endpoint or the socket is closed,
 # milliseconds. Delivery does not depend on it: all but the last BYE was received by then.
 _LINGER_MS = 200
+
+_MONITOR = "inproc://monitor"  # each router has a context of its own
 
 _TCP = "tcp://"
 _IPC = "ipc://"
@@ -102,7 +106,7 @@ class Router:
         others: Further ones, and what each is bound to.
         network: How it is reached where there are several machines; None: there is one.
         security: How connections over TCP are secured; None: there are none, or they are not.
-        doorkeeper: Logs who connects and is no peer; None: nobody does.
+        doorkeeper: Tells of who connects and is no peer; None: nobody does.
 
     Attributes:
         unsure: Whether there may be input that the descriptor does not show: whatever is done with
@@ -121,7 +125,7 @@ class Router:
         others: Sequence[tuple[str, socket.SocketType]] = (),
         network: Network | None = None,
         security: Security | None = None,
-        doorkeeper: Doorkeeper | None = None,
+        doorkeeper: Doorkeeper | Lodge | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._network = network
@@ -148,11 +152,13 @@ class Router:
         # Before anything listens: what comes before it would be admitted.
         self.gate: Gate | None = None if security is None else security.gate(self._context)
         # Says which of the dialled routes ended, and that all that came over them was read before.
-        # Made with the first of them, since most processes never dial, or for the doorkeeper.
+        # Made with the first of them, since most processes never dial, or for the doorkeeper:
+        # before anything listens, or when `watch` is called.
         self._monitor: zmq.Socket[bytes] | None = None
         self.monitor_fd = -1
-        if doorkeeper is not None:
-            self._watch(doorkeeper.events)
+        self._events = _DISCONNECTED if doorkeeper is None else doorkeeper.events
+        if doorkeeper is not None and doorkeeper.at_once:
+            self._watch()
         if listener is not None:
             self._bind(endpoint, listener)
         for other in others:
@@ -186,7 +192,7 @@ class Router:
         if endpoint.startswith(_TCP):
             router.setsockopt(zmq.IPV6, 1)
             if security is not None:
-                security.secure_listener(router)
+                security.secure_listener(router, f"port {endpoint.rpartition(':')[2]}")
         elif security is not None:
             security.leave_plain(router)
         router.setsockopt(zmq.USE_FD, listener.detach())
@@ -199,12 +205,15 @@ class Router:
             most = _MAX_MESSAGE if endpoint.startswith(_TCP) else -1
             self._socket.setsockopt(zmq.MAXMSGSIZE, most)
 
-    def _watch(self, events: int) -> None:
-        self._monitor = self._socket.get_monitor_socket(events)
-        self._monitor.setsockopt(zmq.LINGER, 0)
-        self.monitor_fd = int(self._monitor.getsockopt(zmq.FD))
+    def _watch(self) -> None:
+        # Not by `get_monitor_socket`, which does the same and touches more memory with it.
+        self._socket.monitor(_MONITOR, self._events)
+        self._monitor = monitor = zmq.Socket(self._context, _PAIR)
+        monitor.setsockopt(zmq.LINGER, 0)
+        super(zmq.Socket, monitor).connect(_MONITOR)
+        self.monitor_fd = int(monitor.getsockopt(zmq.FD))
         # Asked once: its descriptor shows only what comes after it was seen to be empty.
-        self._monitor.getsockopt(zmq.EVENTS)
+        monitor.getsockopt(zmq.EVENTS)
 
     def prepare(self) -> None:
         """See that a route can be opened, as far as that takes descriptors.
@@ -217,16 +226,29 @@ class Router:
         if self._monitor is not None:
             require(1, self.fd)
             return
-        require(_FOR_MONITOR + 1, self.fd)
+        self.watch(1)
+
+    def watch(self, more: int = 0) -> None:
+        """See to it that it is told how connections come and end.
+
+        Args:
+            more: Descriptors that have to be left after it.
+
+        Raises:
+            OSError: This process may not have so many descriptors.
+        """
+        if self._monitor is not None:
+            return
+        require(_FOR_MONITOR + more, self.fd)
         try:
-            self._watch(_DISCONNECTED)
+            self._watch()
         except zmq.ZMQError as error:  # another thread has taken them
             raise OSError(error.errno, error.strerror) from None
 
     def dial(self, key: bytes, endpoint: str) -> bytes:
         """Open a route to a peer. Returns at once; what is sent leaves when it is connected."""
         if self._monitor is None:
-            self._watch(_DISCONNECTED)
+            self._watch()
         route = b"O" + key + next(self._counter).to_bytes(6, "big")
         nearest = self._nearest(key, endpoint)
         if nearest != endpoint:
@@ -366,9 +388,10 @@ class Router:
             assert self._monitor is not None
             number_and_value, endpoint = self._monitor.recv_multipart(_NOBLOCK)
             number, value = _event.unpack(number_and_value)
-            route = self._dialled.get(endpoint.decode(errors="replace"))
+            place = endpoint.decode(errors="replace")
+            route = self._dialled.get(place)
             if route is None and self.doorkeeper is not None:
-                self.doorkeeper.see(number, value, monotonic())
+                self.doorkeeper.see(number, value, place, monotonic())
             elif route is not None and number == _DISCONNECTED:
                 yield route
 

@@ -55,7 +55,8 @@ from constellation.wire.link import ACK_DELAY, Link
 if TYPE_CHECKING:
     from constellation.control.stream import MessageStream
     from constellation.exit_status import ExitStatus
-    from constellation.transport.network import Network
+    from constellation.transport.lodge import Lodge
+    from constellation.transport.network import Network, Security
 
 __all__ = ["SpawnReplies", "Transport"]
 
@@ -76,6 +77,15 @@ once. The bridge knows of the others, but sends go on until it has answered."""
 
 _UNHEARD = 3.0
 """Seconds after which it is asked whether a peer on another machine can be connected to at all."""
+
+_WATCH_AFTER = 0.2
+_WATCH_AGAIN = 10.0
+"""Seconds that a process has run when it begins to watch who connects to its port, so that one
+which does a small piece of work goes without; and after which it tries to again, where it had no
+descriptors for that."""
+
+_TOLD_BEFORE = 10
+"""How many batches of what libzmq tells of connections are at most what it holds: 2000."""
 
 _PREPARE_AGAIN = 0.1
 """Seconds after which it is tried again to open a route for which there were no descriptors."""
@@ -124,8 +134,18 @@ class Transport:
         self.pid = pid
         self.os_pid = os.getpid()
         security = None if network is None else network.security
-        self._router = Router(pid.key, pid.endpoint, listener, network=network, security=security)
+        self._lodge = self._make_lodge(security)
+        self._router = Router(
+            pid.key,
+            pid.endpoint,
+            listener,
+            network=network,
+            security=security,
+            doorkeeper=self._lodge,
+        )
         self._gate = self._router.gate
+        if self._gate is not None:
+            self._gate.keeper = self._lodge
         self._gate_fd = -1 if self._gate is None else self._gate.fileno()
         self._control = control
         self._control_fd = control.fileno()
@@ -152,15 +172,28 @@ class Transport:
         self._unflushed: dict[Outlet, Peer] = {}
         self._flush_at: float | None = None
         self.memory = memory.Memory(self)
-        self._timers: list[tuple[float, int, Peer]] = []
+        self._timers: list[tuple[float, int, Peer | Lodge]] = []
         self._timer_count = 0
+        self._behind = False  # with what libzmq has told of connections
         # Finalizers run on any thread inside any critical section: they only append here.
         self._deferred: deque[Callable[[], bool]] = deque()
         os.register_at_fork(before=self.memory.forking, after_in_child=self._forked)
 
     def start(self) -> None:
         """Start the I/O thread."""
+        if self._lodge is not None:
+            with self.lock:
+                self._set_timer(self._lodge, monotonic() + _WATCH_AFTER)
         self.reactor.start()
+
+    def _make_lodge(self, security: Security | None) -> Lodge | None:
+        """Who sees the strangers at this process's port, where there may be some."""
+        if security is None:
+            return None  # nobody gets at its socket in the file system, or everybody is let in
+        from constellation.transport.lodge import Lodge
+
+        lodge = Lodge(self.tell, lambda when: self._set_timer(lodge, when))
+        return lodge
 
     # -- for channels; the lock is held
 
@@ -339,10 +372,11 @@ class Transport:
         if ready and ready != self._by_router:
             if self._control_fd in ready and self._control_open:
                 self._read_control()
-            if self._router.monitor_fd in ready:
-                self._read_monitor()
+            if self._router.monitor_fd in ready and not self._behind and not self._read_rest():
+                # What is left has its turn after what else there is. No descriptor shows it.
+                self.defer(self._read_rest)
             if self._gate is not None and self._gate_fd in ready:
-                self._gate.serve()
+                self._serve_gate()
         more = self._drain()
         lead = self.reactor.lead
         if more and lead is not None and lead.notified:
@@ -570,6 +604,22 @@ class Transport:
                 peer.link.route_up(now)
                 self._ready.add(peer)
 
+    def _read_rest(self) -> bool:
+        """See to what `_read_monitor` has left; says whether that was all."""
+        self._read_monitor()
+        self._behind = self._router.told()
+        return not self._behind
+
+    def _serve_gate(self) -> None:
+        """Decide on who wants to be let in."""
+        assert self._gate is not None
+        # First who has come, among whom is whoever waits here: the lodge counts on that order.
+        for _ in range(_TOLD_BEFORE):
+            if not self._router.told():
+                break
+            self._read_monitor()
+        self._gate.serve()
+
     def _flush(self) -> None:
         """A thread or task is about to wait: hand all batches to their streams and send."""
         self._hand_over()
@@ -578,6 +628,8 @@ class Transport:
 
     def _hand_over(self) -> None:
         self._flush_at = None
+        if self._deferred:
+            self._look_soon()  # what could not be done is tried again
         if not self._unflushed:
             self._router.settle()
             return
@@ -591,11 +643,11 @@ class Transport:
 
     # -- timers
 
-    def _set_timer(self, peer: Peer, when: float) -> None:
-        if peer.due is None or when < peer.due:
-            peer.due = when
+    def _set_timer(self, whose: Peer | Lodge, when: float) -> None:
+        if whose.due is None or when < whose.due:
+            whose.due = when
             self._timer_count += 1
-            heapq.heappush(self._timers, (when, self._timer_count, peer))
+            heapq.heappush(self._timers, (when, self._timer_count, whose))
             self.reactor.set_timer(when)
 
     def _next_timer(self) -> float | None:
@@ -611,18 +663,32 @@ class Transport:
         if self.memory.due is not None and self.memory.due <= now:
             self.memory.trim(now)
         while self._timers and self._timers[0][0] <= now:
-            when, _, peer = self._timers[0]
-            due = peer.due == when
+            when, _, whose = self._timers[0]
+            due = whose.due == when
             try:
                 heapq.heappop(self._timers)
                 if due:
-                    peer.due = None
-                    self._peer_due(peer, now)
+                    whose.due = None
+                    if isinstance(whose, Peer):
+                        self._peer_due(whose, now)
+                    else:
+                        self._lodge_due(whose, now)
             except BaseException:  # an interrupt: it is done again
                 if due:
-                    peer.due = None
-                    self._set_timer(peer, when)
+                    whose.due = None
+                    self._set_timer(whose, when)
                 raise
+
+    def _lodge_due(self, lodge: Lodge, now: float) -> None:
+        """Watch who connects from now on, and tell of the strangers that were counted."""
+        if self._router.monitor_fd < 0:
+            try:
+                self._router.watch()
+            except OSError:
+                self._set_timer(lodge, now + _WATCH_AGAIN)
+            else:
+                self.reactor.watch(self._router.monitor_fd)
+        lodge.tick(now)
 
     def _peer_due(self, peer: Peer, now: float) -> None:
         if peer.ended:

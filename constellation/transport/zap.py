@@ -14,12 +14,15 @@ import logging
 import struct
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import zmq
 from zmq.utils import z85
 
 from constellation.transport.strangers import StrangerLog
+
+if TYPE_CHECKING:
+    from constellation.transport.network import Keeper
 
 __all__ = ["ENDPOINT", "Zap"]
 
@@ -48,6 +51,9 @@ class Zap:
         context: Whose listeners it guards.
         tell: What is called with a line about strangers; by default it is logged as a warning.
 
+    Attributes:
+        keeper: Whom it tells of its decisions; None: strangers are told of in lines.
+
     Raises:
         ValueError: The context has a handler already.
     """
@@ -58,6 +64,8 @@ class Zap:
         self._tell = tell if tell is not None else logger.warning
         self._names: dict[bytes, bytes] = {}  # public key -> name
         self._strangers = StrangerLog()
+        self._places: dict[bytes, str] = {}  # routing id of who listens -> where
+        self.keeper: Keeper | None = None
         self._socket = context.socket(zmq.ROUTER)
         self._socket.linger = 0
         try:
@@ -97,6 +105,17 @@ class Zap:
         """Let no new clients with this public key in. Those who are in stay."""
         self._names.pop(_decoded(public), None)
 
+    def name(self, socket: zmq.Socket[bytes], place: str) -> None:
+        """Say where a socket listens, such as ``port 9999``: strangers there are told of with it.
+
+        Args:
+            socket: One with a routing id, which the requests about its clients name.
+            place: Where.
+        """
+        identity = socket.getsockopt(zmq.ROUTING_ID)
+        assert isinstance(identity, bytes), "it is asked for as bytes"
+        self._places[identity] = place
+
     def guards(self, socket: zmq.Socket[bytes]) -> bool:
         """Whether the listeners of this socket ask this handler."""
         return (
@@ -119,27 +138,27 @@ class Zap:
 
     def _answer(self, message: list[bytes]) -> None:
         match message:
-            case [route, b"", b"1.0", request, _, address, _, mechanism, *credentials]:
-                self._decide(route, request, address, mechanism, credentials)
+            case [route, b"", b"1.0", request, _, address, listener, mechanism, *credentials]:
+                name, why = self._judge(mechanism, credentials)
+                if name is None:
+                    self._tell_of(address.decode(errors="replace"), listener, why)
+                    self._reply(route, request, _REFUSED, b"not let in")
+                else:
+                    if self.keeper is not None:
+                        self.keeper.admitted()
+                    self._reply(route, request, _GRANTED, b"", name)
             case [route, *rest]:
                 # Nothing but libzmq asks in its version, unless somebody in this process does.
-                self._say(self._seen("", "a request to the ZAP handler that is none of ZAP 1.0"))
+                self._tell_of("", b"", "a request to the ZAP handler that is none of ZAP 1.0")
                 request = rest[2] if len(rest) > 2 else b""
                 self._reply(route, request, _FAILED, b"no request of ZAP 1.0")
 
-    def _decide(
-        self, route: bytes, request: bytes, address: bytes, mechanism: bytes, shown: list[bytes]
-    ) -> None:
-        name = None
-        why = f"its mechanism is {mechanism!r:.40} and not CURVE"
-        if mechanism == b"CURVE":
-            why = "its key is not one that is let in"
-            name = self._names.get(shown[0]) if len(shown) == 1 else None
-        if name is not None:
-            self._reply(route, request, _GRANTED, b"", name)
-        else:
-            self._say(self._seen(address.decode(errors="replace"), why))
-            self._reply(route, request, _REFUSED, b"not let in")
+    def _judge(self, mechanism: bytes, shown: list[bytes]) -> tuple[bytes | None, str]:
+        """As whom somebody is let in, and why not if that is None."""
+        if mechanism != b"CURVE":
+            return None, f"its mechanism is {mechanism!r:.40} and not CURVE"
+        name = self._names.get(shown[0]) if len(shown) == 1 else None
+        return name, "its key is not one that is let in"
 
     def _reply(
         self, route: bytes, request: bytes, status: bytes, text: bytes, name: bytes = b""
@@ -149,8 +168,12 @@ class Zap:
             [route, b"", _VERSION, request, status, text, name, b""], zmq.NOBLOCK
         )
 
-    def _seen(self, address: str, why: str) -> str | None:
-        return self._strangers.seen(address, why, time.monotonic())
+    def _tell_of(self, address: str, listener: bytes, why: str) -> None:
+        if self.keeper is not None:
+            self.keeper.refused(address, why)
+        else:
+            place = self._places.get(listener, "")
+            self._say(self._strangers.seen(address, why, time.monotonic(), place=place))
 
     def _say(self, line: str | None) -> None:
         if line is not None:

@@ -20,14 +20,14 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 from constellation.address import Address, UnknownHost
 from constellation.errors import ConstellationError
-from constellation_daemons.node_config import Node, Problem, nodes_of, spelled
+from constellation_daemons.node_config import Node, Problem, Problems, nodes_of, spelled
 from constellation_daemons.toml_lines import Path, key_lines
 
 if sys.version_info >= (3, 11):
@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 _MOST: Final = 64 << 20
 """Bytes of the largest file that is read: far more than ten thousand nodes take."""
+
+_MOST_TOLD: Final = 19
+"""How many problems are told besides the first: one mistake may be in all of many tables."""
 
 _AT_ONCE: Final = 16
 """Names that are looked up at the same time."""
@@ -56,20 +59,33 @@ class ConfigError(ConstellationError):
         line: On which line; None where that is not known.
         key: What it is about, such as ``nodes[1].mem``; "" where it is about the whole file.
         problem: What was expected, and what there is.
+        others: What else is wrong with it, further down.
     """
 
     exit_code = 2
 
-    def __init__(self, file: str, line: int | None, key: str, problem: str) -> None:
-        super().__init__(file, line, key, problem)
+    def __init__(
+        self,
+        file: str,
+        line: int | None,
+        key: str,
+        problem: str,
+        others: Sequence[ConfigError] = (),
+    ) -> None:
+        super().__init__(file, line, key, problem, others)
         self.file = file
         self.line = line
         self.key = key
         self.problem = problem
+        self.others = others
 
     def __str__(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return ": ".join(part for part in (place, self.key, self.problem) if part)
+        lines = [": ".join(part for part in (place, self.key, self.problem) if part)]
+        lines += map(str, self.others[:_MOST_TOLD])
+        if len(self.others) > _MOST_TOLD:
+            lines.append(f"{self.file}: and {len(self.others) - _MOST_TOLD} more")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +130,26 @@ def load(
     document = _document(name, text)
     try:
         config = Config(nodes_of(document))
-    except Problem as problem:
-        raise _error(name, text, problem) from None
+    except Problems as problems:
+        raise _error(name, text, problems.found) from None
     if look_up is not None:
         _check_names(name, text, config.nodes, look_up)
     return config
 
 
-def _error(name: str, text: str, problem: Problem) -> ConfigError:
+def _error(name: str, text: str, problems: Iterable[Problem]) -> ConfigError:
+    """What is wrong, in the order of the file."""
     lines = key_lines(text)
-    told = problem.text
-    if problem.other in lines:
-        told += f" (line {lines[problem.other]})"
-    return ConfigError(name, _line(lines, problem.path), spelled(problem.path), told)
+    errors = []
+    for problem in problems:
+        told = problem.text
+        if problem.other in lines:
+            told += f" (line {lines[problem.other]})"
+        place = _line(lines, problem.path)
+        errors.append(ConfigError(name, place, spelled(problem.path), told))
+    first, *others = sorted(errors, key=lambda error: error.line or 0)
+    first.others = others
+    return first
 
 
 def _check_names(
@@ -150,14 +173,18 @@ def _check_names(
     hosts = {address.host: address for address in named.values()}
     with ThreadPoolExecutor(_AT_ONCE) as executor:
         found = dict(zip(hosts, executor.map(unknown, hosts.values()), strict=True))
+    wrong: list[Problem] = []
     for path, address in named.items():
         error = found[address.host]
         if error is None:
             continue
-        told = _error(name, text, Problem(path, f"expected a host that can be found, but {error}"))
-        if not error.temporary:
-            raise told
-        logger.warning("%s; it is tried again", told)
+        problem = Problem(path, f"expected a host that can be found, but {error}")
+        if error.temporary:
+            logger.warning("%s; it is tried again", _error(name, text, [problem]))
+        else:
+            wrong.append(problem)
+    if wrong:
+        raise _error(name, text, wrong)
 
 
 def _line(lines: dict[Path, int], path: Path) -> int | None:

@@ -143,6 +143,9 @@ class Entrance:
             self._watches.remove(watch)
             _close(watch, 0.0)
             raise
+        if self.zap is not None:
+            # It tells them apart by their routing ids, of which they have none.
+            self.zap.name(made, f"port {addresses[0].port}" if len(self._watches) == 1 else "")
         logger.info("listening at %s", ", ".join(map(str, addresses)))
         return Listener(made, addresses)
 
@@ -170,7 +173,8 @@ class Entrance:
                 if not int(watch.monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                     break
                 event = parse_monitor_message(watch.monitor.recv_multipart(zmq.NOBLOCK))
-                watch.doorkeeper.see(event["event"], event["value"], now)
+                endpoint = event["endpoint"].decode(errors="replace")
+                watch.doorkeeper.see(event["event"], event["value"], endpoint, now)
             else:
                 self._more = True  # for the next time, which the deadline says is now
         self._say(self._strangers.told(now))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import difflib
 import enum
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from constellation.address import Address, PortRange
-from constellation.units import Cpu, Mem
+from constellation.units import Cpu, Mem, TooMuch
 from constellation_daemons.toml_lines import Path
 
-__all__ = ["Enforce", "Node", "Problem", "nodes_of", "spelled"]
+__all__ = ["Enforce", "Node", "Problem", "Problems", "nodes_of", "spelled"]
 
 
 class Enforce(str, enum.Enum):
@@ -55,6 +55,18 @@ class Node:
         return self.fabric_addr if self.advertise is None else self.advertise
 
 
+class Problems(Exception):
+    """The file is not as it should be.
+
+    Attributes:
+        found: All that is wrong with it.
+    """
+
+    def __init__(self, found: Sequence[Problem]) -> None:
+        super().__init__(found)
+        self.found = found
+
+
 class Problem(Exception):
     """Something in the file is not as it should be.
 
@@ -78,9 +90,26 @@ def nodes_of(document: dict[str, Any]) -> tuple[Node, ...]:
         document: What was read from it.
 
     Raises:
-        Problem: It is not what nodes.toml should be.
+        Problems: It is not what nodes.toml should be.
     """
-    _check_keys((), document, ["nodes"])
+    found = list(_unknown_keys((), document, ["nodes"]))
+    if found and "nodes" not in document:
+        raise Problems(found)  # a key that was mistyped is missing too, and is one mistake
+    nodes: dict[int, Node] = {}
+    try:
+        for index, table in enumerate(_tables(document)):
+            node = _node(("nodes", index), table, found)
+            if node is not None:
+                nodes[index] = node
+    except Problem as problem:
+        found.append(problem)
+    found += _not_apart(nodes)
+    if found:
+        raise Problems(found)
+    return tuple(nodes.values())
+
+
+def _tables(document: dict[str, Any]) -> list[object]:
     tables = document.get("nodes")
     if isinstance(tables, dict):
         raise Problem(
@@ -90,34 +119,49 @@ def nodes_of(document: dict[str, Any]) -> tuple[Node, ...]:
         raise Problem(("nodes",), "expected a table [[nodes]] for each node, got none")
     if not isinstance(tables, list):
         raise Problem(("nodes",), f"expected tables [[nodes]], got {_shown(tables)}")
-    nodes = tuple(_node(("nodes", index), table) for index, table in enumerate(tables))
-    _check_apart(nodes)
-    return nodes
+    return tables
 
 
-def _node(path: Path, table: object) -> Node:
+def _node(path: Path, table: object, found: list[Problem]) -> Node | None:
+    """What a table says; None if something is wrong with it, which is added to what was found."""
     if not isinstance(table, dict):
-        raise Problem(path, f"expected a table, got {_shown(table)}")
-    _check_keys(path, table, _READERS)
-    if "fabric_addr" not in table:
-        raise Problem(path, f"expected a key fabric_addr, {_AN_ADDRESS}, got none")
-    node = Node(**{key: _READERS[key]((*path, key), value) for key, value in table.items()})
+        found.append(Problem(path, f"expected a table, got {_shown(table)}"))
+        return None
+    before = len(found)
+    found += _unknown_keys(path, table, _READERS)
+    if not difflib.get_close_matches("fabric_addr", table, 1):  # a mistyped one is told of above
+        found.append(Problem(path, f"expected a key fabric_addr, {_AN_ADDRESS}, got none"))
+    values = {}
+    for key, value in table.items():
+        if key in _READERS:
+            try:
+                values[key] = _READERS[key]((*path, key), value)
+            except Problem as problem:
+                found.append(problem)
+    if len(found) > before:
+        return None
+    node = Node(**values)
+    found += _inconsistent(path, node)
+    return node
+
+
+def _inconsistent(path: Path, node: Node) -> Iterator[Problem]:
+    """What does not go together in one table."""
     if node.advertise is None and node.fabric_addr.is_wildcard:
-        raise Problem(
+        yield Problem(
             (*path, "fabric_addr"),
             f"expected an address that others can connect to, or a key advertise with one, "
             f"got {_shown(str(node.fabric_addr))}",
         )
     if node.bridge_bind is not None and _clash(node.bridge_bind, node.fabric_addr):
-        raise Problem(
+        yield Problem(
             (*path, "bridge_bind"),
             f"expected another port than that of fabric_addr, got {_shown(str(node.bridge_bind))}",
         )
-    _check_range(path, node)
-    return node
+    yield from _in_range(path, node)
 
 
-def _check_range(path: Path, node: Node) -> None:
+def _in_range(path: Path, node: Node) -> Iterator[Problem]:
     """No process takes the port of a service, which would find it in use when it is started again.
 
     Processes listen at the host of their node.
@@ -128,42 +172,42 @@ def _check_range(path: Path, node: Node) -> None:
         if address is None or address.port not in node.port_range:
             continue
         if _clash(address, node.fabric_addr.with_port(address.port)):
-            raise Problem(
+            yield Problem(
                 (*path, "port_range"),
                 f"expected a range without the port of {key}, got {_shown(str(node.port_range))}",
             )
 
 
-def _check_keys(path: Path, table: dict[str, Any], known: Collection[str]) -> None:
+def _unknown_keys(path: Path, table: dict[str, Any], known: Collection[str]) -> Iterator[Problem]:
     for key in table:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             expected = near[0] if near else ", ".join(known)
             question = f"did you mean {expected}?" if near else f"expected one of {expected}"
-            raise Problem((*path, key), f"there is no such key; {question}")
+            yield Problem((*path, key), f"there is no such key; {question}")
 
 
-def _check_apart(nodes: tuple[Node, ...]) -> None:
+def _not_apart(nodes: dict[int, Node]) -> Iterator[Problem]:
     """No two nodes are reached, and no two bridges listen, at one address."""
     reached: dict[Address, Path] = {}
     bridges: dict[tuple[Address, str], Path] = {}
-    for index, node in enumerate(nodes):
+    for index, node in nodes.items():
         key = "fabric_addr" if node.advertise is None else "advertise"
-        _put(reached, node.reached_at, node.reached_at, ("nodes", index, key))
+        yield from _put(reached, node.reached_at, node.reached_at, ("nodes", index, key))
         bridge = node.bridge_bind
         if bridge is not None:
             # All addresses of one machine are not those of another.
             machine = node.reached_at.host if bridge.is_wildcard else ""
-            _put(bridges, (bridge, machine), bridge, ("nodes", index, "bridge_bind"))
+            yield from _put(bridges, (bridge, machine), bridge, ("nodes", index, "bridge_bind"))
 
 
 _Key = TypeVar("_Key")
 
 
-def _put(taken: dict[_Key, Path], key: _Key, address: Address, path: Path) -> None:
+def _put(taken: dict[_Key, Path], key: _Key, address: Address, path: Path) -> Iterator[Problem]:
     other = taken.setdefault(key, path)
     if other is not path:
-        raise Problem(
+        yield Problem(
             path,
             f"expected an address of its own, got {_shown(str(address))}, "
             f"which {spelled(other)} has as well",
@@ -204,10 +248,14 @@ def _from_text(read: Callable[[str], _Value], expected: str) -> Callable[[Path, 
     return reader
 
 
-def _amount(make: Callable[[Any], _Value], expected: str) -> Callable[[Path, object], _Value]:
+def _amount(
+    make: Callable[[Any], _Value], expected: str, most: str
+) -> Callable[[Path, object], _Value]:
     def reader(path: Path, value: object) -> _Value:
         try:
             amount = make(value)
+        except TooMuch:
+            raise _wrong(path, f"{expected}, {most}", value) from None
         except (ValueError, TypeError):
             raise _wrong(path, expected, value) from None
         if not amount:  # no process could be placed there
@@ -227,8 +275,8 @@ def _listened_at(text: str) -> Address:
 _READERS: Final[dict[str, Callable[[Path, object], Any]]] = {
     "fabric_addr": _from_text(_listened_at, _AN_ADDRESS),
     "bridge_bind": _from_text(_listened_at, 'an address such as "10.0.0.1:8888"'),
-    "mem": _amount(Mem, _A_SIZE),
-    "cpu": _amount(Cpu, _CORES),
+    "mem": _amount(Mem, _A_SIZE, "less than 16 EiB"),
+    "cpu": _amount(Cpu, _CORES, "at most 4503599"),
     "enforce": _from_text(Enforce, _CHOICES),
     "port_range": _from_text(PortRange.parse, _PORTS),
     "advertise": _from_text(Address.parse_remote, _AN_ADDRESS),

@@ -52,7 +52,7 @@ def error(file: Path, text: str | bytes) -> str:
     with pytest.raises(ConfigError) as caught:
         load(file)
     told = str(caught.value)
-    assert "\n" not in told
+    assert all(line.startswith("nodes.toml") for line in told.split("\n")), "a value breaks no line"
     assert str(pickle.loads(pickle.dumps(caught.value))) == told
     return told
 
@@ -154,6 +154,20 @@ NODE = '[[nodes]]\nfabric_addr = "10.0.0.1:9999"\n'
         (
             NODE + 'mem = "0 GiB"',
             'nodes.toml:3: nodes[0].mem: expected a size such as "100 GiB", above 0, got "0 GiB"',
+        ),
+        (
+            NODE + 'mem = "900 EiB"',
+            (
+                'nodes.toml:3: nodes[0].mem: expected a size such as "100 GiB", less than 16 EiB, '
+                'got "900 EiB"'
+            ),
+        ),
+        (
+            NODE + "cpu = 1e9",
+            (
+                "nodes.toml:3: nodes[0].cpu: expected a number of cores such as 16 or 0.5, "
+                "at most 4503599, got 1000000000.0"
+            ),
         ),
         (
             NODE + "cpu = 0",
@@ -383,6 +397,48 @@ def test_what_is_wrong_is_told_with_its_place(
     assert actual.startswith("nodes.toml:")
 
 
+def test_all_that_is_wrong_is_told_at_once_in_the_order_of_the_file(file: Path) -> None:
+    text = (
+        NODE
+        + 'mem = "lots"\nport_range = "9000-9999"\n'
+        + '[[nodes]]\nmem = "900 EiB"\ncolour = "red"\n'
+        + '[[nodes]]\nfabric_addr = "10.0.0.3:9999"\nport_range = "9000-9999"\n'
+        + '[[nodes]]\nfabric_addr = "10.0.0.3:9999"\ncpu = 1\n'
+        + "[other]\n"
+    )
+    assert error(file, text).split("\n") == [
+        'nodes.toml:3: nodes[0].mem: expected a size such as "100 GiB", got "lots"',
+        (
+            "nodes.toml:5: nodes[1]: expected a key fabric_addr, an address such as "
+            '"10.0.0.1:9999", got none'
+        ),
+        (
+            'nodes.toml:6: nodes[1].mem: expected a size such as "100 GiB", less than 16 EiB, '
+            'got "900 EiB"'
+        ),
+        (
+            "nodes.toml:7: nodes[1].colour: there is no such key; expected one of fabric_addr, "
+            "bridge_bind, mem, cpu, enforce, port_range, advertise"
+        ),
+        (
+            "nodes.toml:10: nodes[2].port_range: expected a range without the port of fabric_addr, "
+            'got "9000-9999"'
+        ),
+        (
+            "nodes.toml:12: nodes[3].fabric_addr: expected an address of its own, got "
+            '"10.0.0.3:9999", which nodes[2].fabric_addr has as well (line 9)'
+        ),
+        "nodes.toml:14: other: there is no such key; expected one of nodes",
+    ]
+
+
+def test_a_mistake_in_every_table_fills_no_screen(file: Path) -> None:
+    told = error(file, "".join(f'[[nodes]]\nfabric_addr = "{each}"\n' for each in range(100)))
+    lines = told.split("\n")
+    assert len(lines) == 21
+    assert lines[-1] == "nodes.toml: and 80 more"
+
+
 def test_two_bridges_at_all_addresses_are_on_two_machines(file: Path) -> None:
     bridge = "bridge_bind = '0.0.0.0:8888'\n"
     assert len(read(file, NODE + bridge + NODE.replace("0.1", "0.2") + bridge).nodes) == 2
@@ -455,6 +511,9 @@ def test_a_name_that_nobody_knows(
         if address.host == name:
             raise UnknownHost(name, "no such name", temporary)
 
+    def nobody_knows(address: Address) -> None:
+        raise UnknownHost(address.host, "no such name", False)
+
     file.write_text(NAMED)
     with pytest.raises(ConfigError) as caught:
         load(file, look_up)
@@ -465,6 +524,10 @@ def test_a_name_that_nobody_knows(
     assert str(caught.value) == expected
     assert caught.value.exit_code == 2
     assert sorted(asked) == ["bridge.test", "known.test", "other.test"]
+    with pytest.raises(ConfigError) as caught:
+        load(file, nobody_knows)
+    assert len(caught.value.others) == 2
+    assert expected in str(caught.value)
     temporary = True
     assert len(load(file, look_up).nodes) == 2
     assert expected in caplog.text

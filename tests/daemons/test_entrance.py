@@ -87,7 +87,9 @@ def test_who_listens_to_events_needs_it_too(service: Service) -> None:
 
     assert service.run(heard)
     assert service.run(lambda: bool(service.lines))
-    assert service.lines == ["turned away 127.0.0.1: its key is not one that is let in"]
+    assert service.lines == [
+        f"turned away 127.0.0.1 at port {address.port}: its key is not one that is let in"
+    ]
     assert not subscribers[1].poll(100)
     for subscriber in subscribers:
         subscriber.close(0)
@@ -120,7 +122,7 @@ def test_what_no_peer_sends_is_told_of(service: Service) -> None:
     [line] = service.lines
     # It may be gone before anybody has asked where it came from.
     assert line in {
-        f"turned away {where}: what it sent is not what a peer sends"
+        f"turned away {where} at port {address.port}: what it sent is not what a peer sends"
         for where in ("127.0.0.1", "an unknown address")
     }
 
@@ -134,7 +136,9 @@ def test_who_says_nothing_is_told_of(service: Service, monkeypatch: pytest.Monke
         stranger.settimeout(PATIENCE)
         assert stranger.recv(100).startswith(b"\xff")
         assert stranger.recv(100) == b""
-    assert service.lines == ["turned away 127.0.0.1: it did not complete the handshake"]
+    assert service.lines == [
+        f"turned away 127.0.0.1 at port {address.port}: it did not complete the handshake"
+    ]
 
 
 def test_who_does_not_encrypt_is_told_of(service: Service, client: Client) -> None:
@@ -191,7 +195,7 @@ def test_more_strangers_than_fit_into_a_batch(
     assert rounds >= 8
     service.entrance.close()
     assert len(service.lines) == 2
-    assert service.lines[1].startswith("turned away 19 more in ")
+    assert service.lines[1].startswith(f"turned away 19 more at port {address.port} in ")
 
 
 def test_it_ends_also_where_nobody_has_looked_for_long(service: Service) -> None:

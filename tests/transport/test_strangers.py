@@ -95,3 +95,43 @@ def test_everybody_is_told_of_once_and_no_two_lines_come_soon(
     more = [int(match[1]) for line in texts if (match := re.search(r"away (\d+) more", line))]
     assert sum(more) + len(texts) - len(more) == len(seen)
     assert all(sum(map(int, re.findall(r"(\d+) from", t))) in {0, *more} for t in texts)
+
+
+def test_a_line_says_where_they_knocked() -> None:
+    log = StrangerLog(10)
+    first = log.seen("10.0.0.9", WHY, 100.0, place="port 9999")
+    assert first == f"turned away 10.0.0.9 at port 9999: {WHY}"
+    log.seen("10.0.0.9", WHY, 101.0, place="port 9999", count=2)
+    log.seen("", WHY, 101.0, place="port 9999")
+    assert log.told(110.0) == (
+        "turned away 3 more at port 9999 in 10 s: 2 from 10.0.0.9, 1 from an unknown address"
+    )
+    for port in (1, 2):
+        log.seen("10.0.0.9", WHY, 111.0, place=f"port {port}")
+    assert log.told(120.0) == (
+        "turned away 2 more in 10 s: 1 from 10.0.0.9 at port 1, 1 from 10.0.0.9 at port 2"
+    )
+
+
+def test_where_a_scan_of_ports_came_is_told_as_far_as_there_is_room() -> None:
+    log = StrangerLog(10)
+    for port in range(101):
+        log.seen("10.0.0.9", WHY, 100.0, place=f"port {port}")
+    line = log.told(110.0)
+    assert line is not None
+    assert line.startswith("turned away 100 more in 10 s: 1 from 10.0.0.9 at port 1, ")
+    assert line.endswith(", 92 from elsewhere")
+    for number in range(101):
+        log.seen(str(number), WHY, 110.0, place="port 1")
+    line = log.told(120.0)
+    assert line is not None
+    assert line.startswith("turned away 101 more at port 1 in 10 s: 1 from 0, 1 from 1, ")
+
+
+def test_what_another_has_counted_is_told_as_that() -> None:
+    log = StrangerLog(10)
+    assert log.seen("", WHY, 100.0, place="port 1", count=3) == (
+        f"turned away 3 from an unknown address at port 1: {WHY}"
+    )
+    log = StrangerLog(10)
+    assert log.seen(None, WHY, 100.0, count=1) == f"turned away 1 from elsewhere: {WHY}"

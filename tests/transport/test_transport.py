@@ -440,3 +440,19 @@ class Unflushed(dict[Any, Any]):
 
     def __bool__(self) -> bool:
         return True
+
+
+def test_what_is_deferred_is_tried_again_where_nothing_else_happens(sides: Sides) -> None:
+    (side,) = sides(1)
+    tried: list[float] = []
+
+    def action() -> bool:
+        tried.append(time.monotonic())
+        return len(tried) == 20
+
+    side.transport.defer(action)
+    end = time.monotonic() + 20
+    while len(tried) < 20:
+        assert time.monotonic() < end, len(tried)
+        time.sleep(0.01)
+    assert tried[-1] - tried[0] < 1.0

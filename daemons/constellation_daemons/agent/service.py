@@ -37,14 +37,17 @@ from constellation.control.messages import (
     FromHost,
     Gone,
     Made,
+    Said,
     Started,
     Status,
     Told,
+    TurnedAway,
     Unmade,
 )
 from constellation.control.messages import End as EndProcess
 from constellation.control.stream import ControlError, MessageStream
 from constellation.exit_status import ExitStatus
+from constellation.pid import Pid
 from constellation.process import descriptors, signals, system
 from constellation.process.directory import RuntimeDirectory, sweep
 from constellation.process.host import Host
@@ -93,6 +96,7 @@ from constellation_daemons.agent.messages import (
 )
 from constellation_daemons.agent.processors import Processors
 from constellation_daemons.agent.relay import InputRelay
+from constellation_daemons.agent.strangers import Strangers
 from constellation_daemons.environment import environment_here
 from constellation_daemons.inherited import first_messages
 from constellation_daemons.program_name import program_name
@@ -136,12 +140,13 @@ class Agent:
         self._waiting: deque[ToAgent] = deque()  # for the image
         self._ending = False
         self._killed: dict[int, str] = {}  # by the node, before they were made, and why
-        self._keys: dict[int, bytes] = {}  # of the processes that are here
+        self._pids: dict[int, Pid] = {}  # of the processes that are here
         self._input = InputRelay(self._loop.selector, self._input_taken)
         self._enforcement = Enforcement(
             self._loop, setup.node, strict=setup.strict, kill=self._end_greedy
         )
         self._processors = Processors(self._loop, setup.groups)
+        self._strangers = Strangers(self._loop)
         key = os.urandom(16)
         security = None
         if setup.public is not None and setup.secret is not None:
@@ -282,19 +287,24 @@ class Agent:
     def _hear(self, message: FromHost) -> None:
         if isinstance(message, Told) and isinstance(message.message, Died):
             message = Told(message.number, self._explained(message.number, message.message))
+        if isinstance(message, Said) and isinstance(message.message, TurnedAway):
+            # For who runs this node, and not for the user of the program.
+            pid = self._pids[message.number]
+            self._strangers.told(pid, self._program, message.message)
+            return
         self._say(Heard(message))
         match message:
-            case Made(number, key):
-                self._keys[number] = key
+            case Made(number, key, endpoint):
+                self._pids[number] = Pid(key, endpoint)
             case Told(number, Started(os_pid)):
-                self._tell_node(Running(number, os_pid, self._keys[number]))
+                self._tell_node(Running(number, os_pid, self._pids[number].key))
                 self._enforcement.started(number, os_pid)
                 self._processors.started(number, os_pid)
             case Told(number, Died(status, max_rss, cause)):
                 ended = ExitStatus.from_wait(status, max_rss, cause)
                 self._tell_node(Dead(number, Status.of(ended)))
             case Gone(number, reason):
-                del self._keys[number]
+                del self._pids[number]
                 self._enforcement.gone(number)
                 self._processors.gone(number)
                 self._tell_node(Dead(number, Status(lost=reason)))
@@ -315,11 +325,14 @@ class Agent:
             self._host.direct(number, EndProcess(cause))
 
     def _end_greedy(self, number: int, cause: str) -> None:
-        key, begin = self._keys.get(number), self._begin
-        process = str(number) if key is None else key.hex()[:7]
-        program = "" if begin is None else f" of {program_name(begin.arguments)}"
-        logger.warning("process %s%s: %s", process, program, cause)
+        process = self._pids.get(number, number)
+        logger.warning("process %s of %s: %s", process, self._program, cause)
         self._end_process(number, cause)
+
+    @property
+    def _program(self) -> str:
+        """What the program is called."""
+        return "a program" if self._begin is None else program_name(self._begin.arguments)
 
     def _input_taken(self, size: int, closed: bool) -> None:
         self._say(Taken(size, closed))
@@ -382,6 +395,7 @@ class Agent:
         elif self._image is not None:
             self._image.cancel()
         self._loop.run(self._kill_the_rest, _ORPHANS_LIMIT)
+        self._strangers.close()
         self._processors.close()
         self._directory.remove()
         self._directory.close()

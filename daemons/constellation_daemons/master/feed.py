@@ -12,6 +12,7 @@ from zmq.utils.monitor import parse_monitor_message
 from constellation.address import Address
 from constellation.session.loop import Loop
 from constellation.transport.doorkeeper import Doorkeeper
+from constellation.transport.doorway import port_of
 from constellation.transport.network import Security
 from constellation.transport.security import HANDSHAKE_MS
 from constellation_daemons.listening import listen_at
@@ -57,9 +58,10 @@ class Feed:
         self._monitor = socket.get_monitor_socket(self._doorkeeper.events)
         self._loop: Loop | None = None
         socket.setsockopt(zmq.IPV6, 1)
-        if security is not None:
-            security.secure_listener(socket)
+        socket.setsockopt(zmq.ROUTING_ID, b"events")
         for listener in listen_at(address):
+            if security is not None:
+                security.secure_listener(socket, port_of(listener.address.endpoint))
             self.port: int = listener.address.port
             socket.setsockopt(zmq.USE_FD, listener.socket.detach())
             socket.bind(listener.address.endpoint)
@@ -75,7 +77,8 @@ class Feed:
             if not self._told():
                 return
             event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
-            self._doorkeeper.see(event["event"], event["value"], monotonic())
+            endpoint = event["endpoint"].decode(errors="replace")
+            self._doorkeeper.see(event["event"], event["value"], endpoint, monotonic())
 
     def _told(self) -> bool:
         return bool(int(self._monitor.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
