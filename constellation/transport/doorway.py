@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket as sockets
 from typing import Final
 
 import zmq
 
 from constellation.transport.arrivals import Arrivals, Stranger
+from constellation.transport.kernel import connection, peer_host
 from constellation.transport.security import HANDSHAKE_MS
 
 __all__ = ["Doorway", "port_of"]
@@ -41,7 +40,7 @@ class Doorway:
         """
         arrivals = self._arrivals
         if event == _ACCEPTED:
-            arrivals.accepted(value, _peer(value), now)
+            arrivals.accepted(value, peer_host(connection(value)), now)
         elif event == _SUCCEEDED:
             arrivals.succeeded(now)
         elif event == _FAILED:
@@ -62,20 +61,3 @@ class Doorway:
 def port_of(endpoint: str) -> str:
     """The place that an endpoint of TCP is on its machine, for people: ``port 9999``."""
     return f"port {endpoint.rpartition(':')[2]}"
-
-
-def _peer(fd: int) -> str:
-    """Where a connection of libzmq's comes from, if it is still there; "" otherwise.
-
-    Its number may be that of anything by now: what is told of may have happened long ago, if this
-    process was stopped.
-    """
-    with contextlib.suppress(OSError):
-        connection = sockets.socket(fileno=fd)
-        try:
-            if connection.family in (sockets.AF_INET, sockets.AF_INET6):
-                # A listener for both versions of IP shows those of IPv4 as some of IPv6.
-                return str(connection.getpeername()[0]).removeprefix("::ffff:")
-        finally:
-            connection.detach()  # it stays libzmq's
-    return ""
