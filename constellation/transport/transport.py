@@ -170,6 +170,7 @@ class Transport:
         if peer is None:
             link = Link(self.pid.key, self.pid.endpoint)
             peer = self.peers[pid.key] = Peer(pid, link)
+            peer.sealed = self._router.seals(pid.endpoint)
             if pid.key in self._past:
                 # All that it sent was taken before it was forgotten.
                 peer.ended = peer.exit_known = True
@@ -516,7 +517,7 @@ class Transport:
                 break
             sent = True
             try:
-                self._router.send(route, encode(frame))
+                self._router.send(route, encode(frame), sealed=peer.sealed)
             except Unroutable:
                 # The frame is sent again with all that is not received, on the next route.
                 self._route_ended(peer, route)
