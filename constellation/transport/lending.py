@@ -106,8 +106,9 @@ class Lender:
         if not 0 < len(last) <= _MOST:
             return False
         memory = _Memory()
-        memory.raw = bytes(last)
-        loan = _Loan(route, first, _Message(), memory, memory.raw[:_MARK])
+        content = bytes(last)
+        memory.raw = content
+        loan = _Loan(route, first, _Message(), memory, content[:_MARK].ljust(_MARK, b"\0"))
         self._make(loan.last, memory, len(last), self._count, None)
         self._open = loan
         self._record(loan)
