@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Decoder", "Undecodable", "undecodable"]
 
 _STEP = 1 << 20
+_START_OF_BYTES, _END_OF_BYTES = b"\x80\x05B", b"\x94."
+"""What pickle writes before `bytes`, and their length in four bytes, and behind them."""
 _LITTLE = 4096
 """Bytes up to which a copy takes less than a view."""
 
@@ -146,6 +148,10 @@ class Decoder:
         return ImageUnpickler(io.BytesIO(data), self._image).load()
 
     def _load(self, stretches: list[memoryview], buffers: list[Buffer]) -> Any:
+        if len(stretches) == 3 and stretches[2] == _END_OF_BYTES:
+            start, content, _ = stretches
+            if start[:3] == _START_OF_BYTES and start[3:] == len(content).to_bytes(8, "little")[:4]:
+                return _raw(content)
         file = io.BytesIO(stretches[0]) if len(stretches) == 1 else Joined(stretches)
         return ImageUnpickler(file, self._image, buffers=buffers).load()
 

@@ -192,7 +192,7 @@ class Encoder:
         else:
             first, placed = self.count - 1, 0
             parts = self._pack(chunks[-1:])
-        size = sum(map(_size, parts))
+        size = sum(map(_size if buffers else len, parts))
         self._dirty = True
         self.count -= 1
         self._length = first
@@ -216,9 +216,12 @@ class Encoder:
             if type(chunks[index]) is not bytes:
                 chunks[index] = bytes(chunks[index])  # the value's own memory
         length = sum(map(len, chunks[before:]))
-        own = buffers[self._placed :]
-        entries.append(Entry(len(chunks) - before, length, len(own)))
-        return length + sum(_size(buffer) for buffer, _ in own), len(buffers)
+        placed = len(buffers)
+        own = placed - self._placed
+        entries.append(Entry(len(chunks) - before, length, own))
+        if own:
+            length += sum([_size(buffer) for buffer, _ in buffers[self._placed :]])
+        return length, placed
 
     def _restore(self) -> None:
         """Have no more in here than the values that count. May be called again at any time."""

@@ -12,9 +12,9 @@ large    head                                byte 1; the number of pieces (u32);
                                              buffers (u32); for each buffer a byte of flags: 1 if
                                              it may not be written to, 2 if the part only refers
                                              to it
-large    pieces, as many as the head says    the pickles, cut anywhere
 large    buffers, the rest                   what pickle protocol 5 keeps out of pickles, or
                                              references to it (`constellation.transport.memory`)
+large    pieces, as many as the head says    the pickles, cut anywhere
 =======  ==================================  ====================================================
 
 A message is large if something in it is too big to be copied once more: it is a part of its own.
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 __all__ = [
@@ -58,6 +58,7 @@ START_OF_ONE = _small_one.size
 
 _large = struct.Struct("<BI")
 _value = struct.Struct("<QI")
+_large_one = struct.Struct("<BIQI")  # both, where there is one value
 
 
 class Entry(NamedTuple):
@@ -102,43 +103,54 @@ def pack_large(
         entries: What belongs to each value.
         buffers: The buffers of all values, each with its flags.
     """
-    pieces = list(_pieces(chunks))
-    head = [_large.pack(1, len(pieces))]
-    head += [_value.pack(length, number) for _, length, number in entries]
-    head.append(bytes(flags for _, flags in buffers))
-    return [b"".join(head), *pieces, *(buffer for buffer, _ in buffers)]
+    pieces = _pieces(chunks)
+    if len(entries) == 1:
+        _, length, number = entries[0]
+        head = _large_one.pack(1, len(pieces), length, number)
+    else:
+        table = [_value.pack(length, number) for _, length, number in entries]
+        head = b"".join((_large.pack(1, len(pieces)), *table))
+    if not buffers:
+        return [head, *pieces]
+    flags = bytes([flags for _, flags in buffers])
+    return [head + flags, *[buffer for buffer, _ in buffers], *pieces]
 
 
-def _pieces(chunks: Sequence[bytes]) -> Iterator[bytes]:
+def _pieces(chunks: Sequence[bytes]) -> list[bytes]:
     """The same bytes in fewer pieces: small neighbours in one, large ones as they are."""
+    pieces: list[bytes] = []
     run: list[bytes] = []
     for chunk in chunks:
         if len(chunk) < LARGE:
             run.append(chunk)
             continue
         if run:
-            yield b"".join(run)
-            run = []
-        yield chunk
+            pieces.append(b"".join(run))
+            run.clear()
+        pieces.append(chunk)
     if run:
-        yield b"".join(run)
+        pieces.append(b"".join(run))
+    return pieces
 
 
 def unpack_large(
     parts: Sequence[Buffer], count: int
-) -> Iterator[tuple[list[memoryview], list[Buffer]]]:
+) -> Iterable[tuple[list[memoryview], list[Buffer]]]:
     """The pickle of each value of a large message, in stretches, and its buffers.
 
     Raises:
         struct.error: The head is too short.
         ValueError: The parts are not those that the head announces.
     """
+    if count == 1:
+        return [_unpack_one(parts)]
     head = memoryview(parts[0])
     kind, number = _large.unpack_from(head)
     table = [_value.unpack_from(head, _large.size + _value.size * i) for i in range(count)]
     flags = head[_large.size + _value.size * count :]
-    pieces = [memoryview(piece) for piece in parts[1 : 1 + number]]
-    buffers = parts[1 + number :]
+    first = max(len(parts) - number, 1)
+    pieces = [memoryview(piece) for piece in parts[first:]]
+    buffers = parts[1:first]
     if (
         kind != 1
         or len(pieces) != number
@@ -148,6 +160,26 @@ def unpack_large(
     ):
         raise ValueError(f"not a large message of {count} values in {len(parts)} parts")
     return _values(table, pieces, [_restored(*pair) for pair in zip(buffers, flags)])  # noqa: B905 - of one length
+
+
+def _unpack_one(parts: Sequence[Buffer]) -> tuple[list[memoryview], list[Buffer]]:
+    """As `unpack_large`, of a message of one value, as most of them are."""
+    head = parts[0]
+    kind, number, length, needs = _large_one.unpack_from(head)
+    flags = head[_large_one.size :]
+    first = 1 + needs
+    pieces = [memoryview(piece) for piece in parts[first:]]
+    if (
+        kind != 1
+        or len(pieces) != number
+        or len(flags) != needs
+        or length != sum(map(len, pieces))
+        or len(parts) < first
+    ):
+        raise ValueError(f"not a large message of one value in {len(parts)} parts")
+    if not needs:
+        return pieces, []
+    return pieces, [_restored(*pair) for pair in zip(parts[1:first], flags)]  # noqa: B905 - of one length
 
 
 def _values(
@@ -174,11 +206,11 @@ def references(parts: Sequence[Buffer]) -> list[int]:
     if len(head) < _large.size:
         return []
     kind, pieces = _large.unpack_from(head)
-    first = 1 + pieces
-    flags = head[len(head) - max(len(parts) - first, 0) :]
-    if kind != 1 or len(flags) != len(parts) - first:
+    count = len(parts) - 1 - pieces
+    flags = head[len(head) - max(count, 0) :]
+    if kind != 1 or len(flags) != count:
         return []
-    return [first + index for index, flag in enumerate(flags) if flag & REFERENCE]
+    return [1 + index for index, flag in enumerate(flags) if flag & REFERENCE]
 
 
 def _restored(buffer: Buffer, flags: int) -> Buffer:

@@ -89,6 +89,7 @@ class Peer:
         offer_at: From when on it may be asked whether it does.
         ledger: What it lends to this process.
         dialled_at: Since when it has not been heard of, while it is to be asked why.
+        sealed: Whether nothing ever goes to it but encrypted.
         cut_off: Why no route to it can be opened, while there should be one and is none.
     """
 
@@ -112,6 +113,7 @@ class Peer:
         "pid",
         "route",
         "routes",
+        "sealed",
         "status",
     )
 
@@ -135,6 +137,7 @@ class Peer:
         self.offer_at = 0.0
         self.ledger: Ledger | None = None
         self.dialled_at: float | None = None
+        self.sealed = False
         self.cut_off: str | None = None
 
     @property

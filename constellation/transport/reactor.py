@@ -60,11 +60,12 @@ _LONGEST = 3600.0
 """The longest that anybody sleeps in one go, seconds: systems refuse larger timeouts."""
 
 _LEAD_GRACE = 0.002
+_LONGEST_GRACE = 0.008
 _LOOP_GRACE = 0.05
 _RECENT = 0.02
-"""Seconds: since a thread has seen to the input after which the I/O thread waits for it; that a
-loop has to come for its input; and since when no thread has seen to the input for the I/O thread to
-look at that again by itself."""
+"""Seconds: since a thread has seen to the input after which the I/O thread waits for it; until it
+looks for that, where threads have come again each time; that a loop has to come for its input; and
+since when no thread has seen to the input for the I/O thread to look at that again by itself."""
 
 
 class ThreadWaiter(msgspec.Struct, eq=False):  # made for each wait, in C
@@ -190,6 +191,7 @@ class Reactor:
         self.suspended: dict[LoopWaiter, Operation[Any]] = {}
         self._armed = True
         self._led_at = 0.0  # when the last lead left
+        self._grace = _LEAD_GRACE  # until the I/O thread looks whether another has come
         self._loop_at = 0.0  # when a loop came for input last
         self._left_at: float | None = None  # since when there is input that is left to the loops
         self._more = False
@@ -343,8 +345,11 @@ class Reactor:
                 # First, since one that is disarmed here has to come back soon.
                 self._arm(now)
                 self._io_due = now + _LONGEST if due is None else due
-                if not self._armed and now - self._led_at < _RECENT:
-                    self._io_due = min(self._io_due, now + _LEAD_GRACE)
+                if self._armed:
+                    self._grace = _LEAD_GRACE
+                elif now - self._led_at < _RECENT:
+                    self._io_due = min(self._io_due, now + self._grace)
+                    self._grace = min(2 * self._grace, _LONGEST_GRACE)
                 if self._left_at is not None:
                     self._io_due = min(self._io_due, self._left_at + _LOOP_GRACE)
                 timeout = 0.0 if self._more and self._armed else min(self._io_due - now, _LONGEST)
@@ -552,8 +557,8 @@ class Reactor:
             self._sleeping[0].open_gate()
         else:
             now = self._led_at = monotonic()
-            if now + _LEAD_GRACE < self._io_due:
-                self.set_timer(now + _LEAD_GRACE)
+            if now + self._grace < self._io_due:
+                self.set_timer(now + self._grace)
         self.lead = beneath
 
     def _wait_sleeping(

@@ -27,6 +27,7 @@ from constellation.wire.codec import PLAIN
 
 if TYPE_CHECKING:
     from constellation.transport.doorkeeper import Doorkeeper
+    from constellation.transport.lending import Lender
     from constellation.transport.lodge import Lodge
     from constellation.transport.network import Gate, Network, Security
     from constellation.wire.frames import Buffer
@@ -74,6 +75,9 @@ _TCP_OPTIONS = {
 _MAX_MESSAGE = 2 << 20
 """Bytes of the largest part that is taken over TCP, where strangers may be at the other end: libzmq
 makes room for what they say will come. Links send fragments of little more than half of it."""
+
+_LENT_FROM = 128 << 10
+"""Bytes from which a part is lent to libzmq. To copy less takes no longer than to see to a loan."""
 
 _COPY_BELOW = 4096
 """Bytes of a part that is copied out of the message it came in."""
@@ -173,6 +177,8 @@ class Router:
         # the next, and the protocol mends the loss.
         self._left = 0  # parts, at most, of a message that is being sent
         self._receiving = False
+        self._lender: Lender | None = None  # from when something was lent
+        self._may_lend = True
         self.unsure = False
         self.notes_origin = False
         self.origin = -1
@@ -284,9 +290,16 @@ class Router:
             # libzmq may have given the endpoint up by itself already.
             with contextlib.suppress(zmq.ZMQError):
                 self._socket.disconnect(endpoint)
+            if self._lender is not None:
+                self._lender.sweep()
 
-    def send(self, route: bytes, parts: Sequence[Buffer]) -> None:
+    def send(self, route: bytes, parts: Sequence[Buffer], *, sealed: bool = False) -> None:
         """Send one message.
+
+        Args:
+            route: The route.
+            parts: What goes behind it.
+            sealed: Whether nothing ever goes to that peer but encrypted.
 
         Raises:
             Unroutable: The route has ended.
@@ -304,6 +317,11 @@ class Router:
                 raise Unroutable(route) from None
             raise
         # Once the route is accepted the rest is too: there is no high-water mark.
+        if sealed and len(parts) > 2 and max(map(len, parts)) >= _LENT_FROM:
+            lender = self._lender or self._make_lender()
+            if lender is not None and lender.send(route, parts, send):
+                self._left = 0
+                return
         *first, last = parts
         for part in first:
             send(part, _SNDMORE)
@@ -323,8 +341,30 @@ class Router:
             self._send(route, _SNDMORE)
             for _ in range(self._left - 1):
                 self._send(b"", _SNDMORE)
+            if self._lender is not None:
+                self._lender.finish()
             self._send(b"", 0)
+        if self._lender is not None:
+            self._lender.finished()
         self._left = 0
+
+    def _make_lender(self) -> Lender | None:
+        """Who lends libzmq what is large; None: nobody can."""
+        if self._may_lend:
+            # Most processes send nothing large, or not so far.
+            from constellation.transport.lending import Lender
+
+            try:
+                self._lender = Lender(self._socket)
+            except (OSError, ImportError) as error:
+                self._may_lend = False
+                logger.debug("what is large is copied: %s", error)
+        return self._lender
+
+    def seals(self, endpoint: str) -> bool:
+        """Whether nothing ever goes to or comes from the process there but encrypted."""
+        own, other = self._endpoint.rpartition(":")[0], endpoint.rpartition(":")[0]
+        return self._security is not None and other.startswith(_TCP) and own != other
 
     def readable(self) -> object:
         """Whether a message waits. To be asked after every call: the descriptor shows edges."""
@@ -348,6 +388,8 @@ class Router:
         self._receiving = True
         # Behind a route there is always something: a header, which is small.
         route = receive(_NOBLOCK)
+        if self._lender is not None:
+            self._lender.reclaim(route)
         if self.notes_origin:
             frame = receive(_NOBLOCK, False)
             self.origin, header = frame.get(_SRCFD), frame.bytes
@@ -359,9 +401,11 @@ class Router:
             # is, where nobody waits for this message any more.
             return message
         more = self._get
-        while more(_RCVMORE):
+        left = more(_RCVMORE)
+        while left:
             frame = receive(_NOBLOCK, False)
             message.append(frame.bytes if len(frame) < _COPY_BELOW else frame.buffer)
+            left = frame.more
         self._receiving = False
         return message
 

@@ -51,6 +51,7 @@ from constellation.wire.codec import decode, encode
 from constellation.wire.errors import WireError
 from constellation.wire.frames import VERSION, Frame, Hello, Probe
 from constellation.wire.link import ACK_DELAY, Link
+from constellation.wire.reserve import Reserve
 
 if TYPE_CHECKING:
     from constellation.control.stream import MessageStream
@@ -172,6 +173,7 @@ class Transport:
         self._unflushed: dict[Outlet, Peer] = {}
         self._flush_at: float | None = None
         self.memory = memory.Memory(self)
+        self._reserve = Reserve()
         self._timers: list[tuple[float, int, Peer | Lodge]] = []
         self._timer_count = 0
         self._behind = False  # with what libzmq has told of connections
@@ -201,8 +203,11 @@ class Transport:
         """The peer, made on first use; the bridge is asked to say when it exits."""
         peer = self.peers.get(pid.key)
         if peer is None:
-            link = Link(self.pid.key, self.pid.endpoint)
+            sealed = self._router.seals(pid.endpoint)
+            reserve = self._reserve if sealed else None
+            link = Link(self.pid.key, self.pid.endpoint, reserve=reserve)
             peer = self.peers[pid.key] = Peer(pid, link)
+            peer.sealed = sealed
             if pid.key in self._past:
                 # All that it sent was taken before it was forgotten.
                 peer.ended = peer.exit_known = True
@@ -552,7 +557,7 @@ class Transport:
                 break
             sent = True
             try:
-                self._router.send(route, encode(frame))
+                self._router.send(route, encode(frame), sealed=peer.sealed)
             except Unroutable:
                 # The frame is sent again with all that is not received, on the next route.
                 self._route_ended(peer, route)
@@ -823,6 +828,7 @@ class Transport:
             inlet.ended()
         for outlet in list(peer.outlets.values()):
             outlet.ended()
+        peer.link.end()
         self.memory.forget(peer)
         self._settled()
         self._forget(peer)

@@ -46,7 +46,7 @@ def encode(frame: Frame) -> list[Buffer]:
         return [_encode_control(frame)]
     parts = frame.parts
     count = len(parts)
-    inline = frame.size <= INLINE_LIMIT
+    inline = sum(map(len, parts)) <= INLINE_LIMIT
     flags = _INLINE if inline else 0
     if frame.more:
         flags |= _MORE

@@ -33,6 +33,7 @@ from constellation.wire.frames import (
     Open,
     Probe,
 )
+from constellation.wire.reserve import Reserve
 from constellation.wire.stream import Inbound, Outbound
 
 __all__ = ["ACK_DELAY", "FRAGMENT", "PROBE_AFTER", "WINDOW", "Link"]
@@ -47,6 +48,8 @@ ACK_DELAY = 0.025
 PROBE_AFTER = 0.5
 """Seconds without an answer after which the peer is asked."""
 _PROBE_AT_MOST = 8.0
+ALONE_AFTER = 1.0
+"""Seconds for which no other stream was sent on until one has its link for itself."""
 
 
 class Link:
@@ -59,6 +62,13 @@ class Link:
         fragment: The most bytes of a frame.
         ack_delay: Seconds within which a receipt is acknowledged.
         probe_after: Seconds without an answer after which the peer is asked.
+        reserve: Which streams may be further ahead of their readers; None: none may.
+
+    Attributes:
+        latest: The stream that was last sent on.
+        shared: Whether it was another one before, since that was last looked at.
+        acks: The streams whose CREDIT is to be sent in time.
+        happened: What is to be told.
     """
 
     def __init__(
@@ -70,6 +80,7 @@ class Link:
         fragment: int = FRAGMENT,
         ack_delay: float = ACK_DELAY,
         probe_after: float = PROBE_AFTER,
+        reserve: Reserve | None = None,
     ) -> None:
         self._hello = Hello(VERSION, key, endpoint)
         self._window = window
@@ -95,6 +106,10 @@ class Link:
         self._left = False
         self.happened: deque[Event] = deque()
         self._now = 0.0
+        self.reserve = reserve
+        self.latest: Outbound | None = None
+        self.shared = False
+        self._shared_at = -ALONE_AFTER  # when that was seen last
 
     # -- for the application
 
@@ -375,6 +390,29 @@ class Link:
             if not self.acks:
                 self._ack_at = self._now + self._ack_delay
             self.acks[stream] = None
+
+    def widens(self, stream: Outbound) -> bool:
+        """Whether a stream may be further ahead: it has the link for itself, and a place.
+
+        What is under way holds up what other streams send next, on the same route.
+        """
+        if self.reserve is None:
+            return False
+        if self.shared:
+            self.shared = False
+            self._shared_at = self._now
+        return self._now - self._shared_at >= ALONE_AFTER and self.reserve.take(stream)
+
+    def narrows(self, stream: Outbound) -> None:
+        """A stream is not further ahead any more."""
+        if self.reserve is not None:
+            self.reserve.give_back(stream)
+
+    def end(self) -> None:
+        """The peer is gone: nothing is ahead of anybody any more."""
+        if self.reserve is not None:
+            for stream in (*self._outbound.values(), *self._inbound.values()):
+                self.reserve.give_back(stream)
 
     def await_room(self, stream: Outbound) -> None:
         """Somebody waits for room in the stream: ask for it if it takes long."""

@@ -5,6 +5,10 @@ back a quarter of the window at a time, or after the delay of an acknowledgement
 value would double the traffic, and one for the whole window would stop the sender each time.
 A record larger than the window passes when nothing else is outstanding.
 
+Twice the window is granted for large values to a reader that keeps up with them, and made use of by
+a stream that has its link for itself, where both processes have a place for that left
+(`constellation.wire.reserve`). Without one the sender goes on as with the window.
+
 What is sent is kept until the receiver says that it has it. The receiver takes records in the order
 of their numbers only: an old one is dropped, and after a gap it asks for all that follows (go back
 N), which suits routes that keep their order and lose everything at once or nothing.
@@ -43,6 +47,7 @@ __all__ = ["Inbound", "Outbound"]
 _MAX_NAME = 0xFFFF  # bytes of a name or type, in UTF-8
 _MAX_CODEC = 0xFF
 _HEADER_SIZE = 32  # what a frame counts in flight beside its parts
+_LARGE = 16  # a message that has so little of the window at least is large
 
 
 class Outbound:
@@ -52,7 +57,7 @@ class Outbound:
         name: The channel's name.
         number: The stream's number.
         pushed: The weight of everything pushed.
-        granted: The weight that the peer allows, counted from the beginning.
+        granted: The weight that may be pushed, counted from the beginning.
         last: The number of the last record pushed.
         received: The number up to which the peer has received.
         more: Whether another frame could be sent after the last one.
@@ -67,8 +72,11 @@ class Outbound:
         "_frames",
         "_limit",
         "_link",
+        "_narrow",
+        "_offered",
         "_rewound",
         "_sent",
+        "_settled",
         "_short",
         "_window",
         "flight",
@@ -89,10 +97,12 @@ class Outbound:
         self._window = window
         self._fragment = fragment
         self._short = min(fragment, INLINE_LIMIT)
-        self._limit = max(window, fragment)
+        self._limit = self._narrow = max(window, fragment)  # of what is under way
         self._frames: deque[Sequenced] = deque()  # all that are not received
         self._sent = 0  # so many of them were sent on this route
         self._rewound = 0  # the last record that was sent before the last rewind
+        self._settled = 0  # the weight of what is received
+        self._offered = window  # what the peer allows
         self.name = name
         self.number = number
         self.pushed = 0
@@ -147,8 +157,10 @@ class Outbound:
         if frame.size > self._fragment:
             self._push_fragments(parts, count, weight)
             return
+        link = self._link
         if not self.queued:
-            self._link.queue(self)
+            link.queue(self)
+        link.shared, link.latest = link.shared or link.latest is not self, self
         self.pushed += weight
         self.last += 1
         self._frames.append(frame)
@@ -162,17 +174,19 @@ class Outbound:
         frames = self._frames
         size = len(part)
         flight = self.flight
+        link = self._link
         if (
             self._sent != len(frames)
             or flight >= self._limit
             or size > self._short
-            or not self._link.idle()
+            or not link.idle()
         ):
             return None
         last = self.last + 1
         number = self.number
         frame = Data(number, last, count, weight, False, False, [part])
         message = pack_plain(PLAIN, number, last, count, weight, 1) + part
+        link.shared, link.latest = link.shared or link.latest is not self, self
         self.pushed += weight
         self.last = last
         self.flight = flight + size + _HEADER_SIZE
@@ -195,9 +209,11 @@ class Outbound:
             )
             for index, (goes_on, pieces) in enumerate(fragments)
         ]
+        link = self._link
         if not self.queued:
-            self._link.queue(self)
+            link.queue(self)
         last = self.last + len(frames)
+        link.shared, link.latest = link.shared or link.latest is not self, self
         self.pushed += weight
         self.last = last
         self._frames.extend(frames)
@@ -259,20 +275,40 @@ class Outbound:
             self.received = frame.received
         frames = self._frames
         while frames and frames[0].sequence <= self.received:
+            first = frames[0]
+            weight = first.weight if type(first) is Data else 0
+            size = first.size + _HEADER_SIZE
             if self._sent:
-                self.flight -= frames[0].size + _HEADER_SIZE
+                self.flight -= size
                 self._sent -= 1
+            self._settled += weight
             frames.popleft()
-        grown = frame.granted > self.granted
+        granted = self._allowed(max(self._offered, frame.granted))
+        grown = granted > self.granted
         if grown:
-            self.granted = frame.granted
+            self.granted = granted
         if frame.gap and frame.received == self.received:
             self.rewind()
         return progressed, grown
 
+    def _allowed(self, offered: int) -> int:
+        """What may be pushed in all, where the peer allows so much."""
+        self._offered = offered
+        most = self._settled + self._window
+        link = self._link
+        if offered > most and self._frames and link.widens(self):
+            self._limit = self._narrow + self._window
+            return offered
+        if self._limit > self._narrow:
+            self._limit = self._narrow
+            link.narrows(self)
+        return min(offered, most)
+
     def validate(self) -> None:
         """Check what must always hold."""
         frames = list(self._frames)
+        kept = sum(frame.weight for frame in frames if type(frame) is Data)
+        assert self._settled + kept == self.pushed
         assert [frame.sequence for frame in frames] == list(range(self.received + 1, self.last + 1))
         assert self.flight == sum(frame.size + _HEADER_SIZE for frame in frames[: self._sent])
 
@@ -293,11 +329,14 @@ class Inbound:
         "_asks",
         "_credited",
         "_gap",
+        "_granted",
         "_held",
+        "_large",
         "_link",
         "_open",
         "_parts",
         "_quarter",
+        "_weighed",
         "_window",
         "name",
         "number",
@@ -315,6 +354,9 @@ class Inbound:
         self._arrived = 0  # bytes since the last CREDIT
         self._asks = False  # the next CREDIT asks for what is lost
         self._credited = 0  # what was taken at the last CREDIT
+        self._granted = window  # what was granted with it
+        self._weighed = 0  # the weight of all values that arrived
+        self._large = False  # the last that arrived were large
         self._gap = False  # something is missing, and was asked for
         self._held: list[int] = []  # records that are not acknowledged yet, in their order
         self.name = ""
@@ -395,6 +437,8 @@ class Inbound:
         if self._gap:
             self._gap = self._asks = False
         self._arrived = arrived
+        self._weighed += weight
+        self._large = size * _LARGE >= self._window
         self.received = sequence
         link.happened.append(event)
         if arrived >= self._quarter or self not in link.acks:
@@ -430,13 +474,16 @@ class Inbound:
         rest = pieces[1:] if frame.joined else pieces
         event = Arrived(self, parts, frame.count, frame.weight, frame.sequence)
         fresh: list[Buffer] = []
-        soon = self._arrived + frame.size + _HEADER_SIZE >= self._quarter
+        size = frame.size + _HEADER_SIZE
+        soon = self._arrived + size >= self._quarter
         # From here to the last line nothing is called.
         last += first
         parts += rest
         self._gap = self._asks = False
         self.plain = not frame.more
-        self._arrived += frame.size + _HEADER_SIZE
+        self._arrived += size
+        self._weighed += frame.weight
+        self._large = True
         self.received = frame.sequence
         if not frame.more:
             self._parts = fresh
@@ -464,7 +511,21 @@ class Inbound:
 
     def credit(self) -> Credit:
         """The CREDIT to send now."""
+        granted = max(self._granted, self.taken + self._room())
         asks, self._asks = self._asks, False
         self._arrived = 0
         self._credited = self.taken
-        return Credit(self.number, self.acknowledged, self._credited + self._window, asks)
+        self._granted = granted
+        return Credit(self.number, self.acknowledged, granted, asks)
+
+    def _room(self) -> int:
+        """How far the peer may be ahead of the reader."""
+        window, link = self._window, self._link
+        keeps_up = self._weighed - self.taken <= window // 2
+        if self._large and keeps_up and link.reserve is not None and link.reserve.take(self):
+            self._quarter = window // 2
+            return 2 * window
+        self._quarter = window // 4
+        if link.reserve is not None and self._granted <= self.taken + window:
+            link.reserve.give_back(self)  # the peer is not as far ahead any more
+        return window

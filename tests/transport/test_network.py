@@ -107,6 +107,99 @@ def test_large_values_go_over_tcp(sides: Sides, node: MakeNode) -> None:
     assert reached(a) == {"tcp"}
 
 
+def cut(side: Side) -> None:
+    """Break every connection that a process has opened."""
+    transport = side.transport
+    with transport.lock:
+        for peer in transport.peers.values():
+            for route in [route for route in peer.routes if route[:1] == b"O"]:
+                transport._router.hang_up(peer.pid.endpoint)
+                transport._route_ended(peer, route)
+                transport._ready.add(peer)
+    transport.reactor.wake_io()
+
+
+def pattern(number: int) -> bytes:
+    return bytes([number % 251]) * (300_000 + number)
+
+
+def test_large_values_stay_what_they_are_when_connections_are_cut(
+    sides: Sides, node: MakeNode
+) -> None:
+    (a,), (b,) = sides(1, node(1)), sides(1, node(2))
+    sender, receiver = a.sender(b), b.receiver(a)
+    stop = threading.Event()
+
+    def send() -> None:
+        array = np.zeros(40_000)
+        for number in range(200):
+            sender.send(pattern(number)).block()  # which nobody else refers to
+            array[:] = number
+            sender.send(array).block()
+        array[:] = -1
+        sender.close()
+
+    def break_them() -> None:
+        while not stop.wait(0.02):
+            cut(a)
+
+    threads = [threading.Thread(target=send), threading.Thread(target=break_them)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(200):
+            assert receiver.recv().block(30) == pattern(number)
+            array = receiver.recv().block(30)
+            assert array.min() == array.max() == number
+        assert list(receiver) == []
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert a.transport._router._lender is not None, "some of it was lent"
+    assert gone(a), "what was on the routes that were cut goes with them"
+
+
+def gone(side: Side) -> bool:
+    """Whether nothing is lent any more, before long."""
+    router = side.transport._router
+    limit = time.monotonic() + 20
+    while time.monotonic() < limit:
+        with side.transport.lock:
+            assert router._lender is not None
+            router._lender.sweep()
+            if not router._lender._loans:
+                return True
+        time.sleep(0.01)
+    return False
+
+
+def test_what_was_received_is_not_kept(sides: Sides, node: MakeNode) -> None:
+    (a,), (b,) = sides(1, node(1)), sides(1, node(2))
+    sender, receiver = a.sender(b), b.receiver(a)
+    for number in range(10):
+        sender.send(pattern(number)).block()
+        assert receiver.recv().block(20) == pattern(number)
+    sender.flush().block(20)
+    with a.transport.lock:
+        lender = a.transport._router._lender
+        assert lender is not None
+        assert not lender._loans
+
+
+@pytest.mark.parametrize("numbers", [(1, 1), (1, 2)], ids=["on one node", "in the open"])
+def test_nothing_is_lent_without_encryption(
+    sides: Sides, node: MakeNode, numbers: tuple[int, int]
+) -> None:
+    keypair = KEYPAIR if numbers == (1, 1) else None
+    (a,), (b,) = (sides(1, node(number, keypair)) for number in numbers)
+    sender, receiver = a.sender(b), b.receiver(a)
+    for number in range(5):
+        sender.send(pattern(number)).block()
+        assert receiver.recv().block(20) == pattern(number)
+    assert a.transport._router._lender is None
+
+
 def test_large_values_cross_memory_within_a_node(sides: Sides, node: MakeNode) -> None:
     (a, b), (c,) = sides(2, node(1)), sides(1, node(2))
     array = np.arange(1 << 17, dtype=np.float64)

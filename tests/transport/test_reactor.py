@@ -20,7 +20,7 @@ import pytest
 
 from constellation.operation import Operation, Waiter, select
 from constellation.transport.lock import ForkedLock
-from constellation.transport.reactor import Reactor
+from constellation.transport.reactor import _LEAD_GRACE, _LONGEST_GRACE, Reactor
 
 
 class Box:
@@ -458,3 +458,21 @@ def test_a_wait_that_ends_when_the_io_thread_is_woken(service: Service) -> None:
     eventually(lambda: list(box.values) == [1])
     box.put(2)
     eventually(lambda: list(box.values) == [1, 2])
+
+
+def test_where_threads_come_again_and_again_the_io_thread_looks_less_often(
+    service: Service,
+) -> None:
+    box = service.box()
+    reactor = service.reactor
+    limit = time.monotonic() + 20
+    while reactor._grace < _LONGEST_GRACE:
+        assert time.monotonic() < limit
+        box.put(1)
+        assert box.take().block(20) == 1
+    # Nobody comes any more: it waits for the input itself, and looks as soon as at first again.
+    box.put(2)
+    eventually(lambda: list(box.values) == [2])
+    eventually(lambda: reactor._armed and reactor._grace == _LEAD_GRACE)
+    box.put(3)
+    eventually(lambda: list(box.values) == [2, 3])

@@ -381,12 +381,12 @@ class Overtaken:
         router = transport._router
         send = router.send
 
-        def overtaken(route: bytes, parts: Any) -> None:
+        def overtaken(route: bytes, parts: Any, **how: Any) -> None:
             monkeypatch.setattr(router, "send", send)
             self.overtaken = True
             self._incoming.send(1).block()
             assert select.select([router.fd], [], [], 20)[0]
-            send(route, parts)
+            send(route, parts, **how)
 
         monkeypatch.setattr(router, "send", overtaken)
         peer = transport.peer(self._peer)

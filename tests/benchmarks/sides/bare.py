@@ -96,6 +96,28 @@ def several_bytes(socket: Any, count: int) -> None:
     socket.send_multipart([route, pickle.dumps(total)])
 
 
+def pickled_arrays(socket: Any, count: int) -> None:
+    from touch import touch
+
+    total = 0.0
+    route = b""
+    for _ in range(count):
+        route, frame = socket.recv_multipart()
+        total += touch(pickle.loads(frame))
+    socket.send_multipart([route, pickle.dumps(total)])
+
+
+def pickled_bytes(socket: Any, count: int) -> None:
+    from touch import touch_bytes
+
+    total = 0
+    route = b""
+    for _ in range(count):
+        route, frame = socket.recv_multipart()
+        total += touch_bytes(pickle.loads(frame))
+    socket.send_multipart([route, pickle.dumps(total)])
+
+
 async def echo_asyncio(socket: Any, count: int) -> None:
     for _ in range(count):
         route, frame = await socket.recv_multipart()
@@ -120,6 +142,8 @@ def obey(endpoint: str) -> None:
         "sink": sink,
         "arrays": arrays,
         "bytes": several_bytes,
+        "pickled arrays": pickled_arrays,
+        "pickled bytes": pickled_bytes,
     }
     with zmq.Context() as context, open_router(context) as socket:
         listen(socket, endpoint)

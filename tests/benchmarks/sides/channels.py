@@ -194,6 +194,33 @@ class Bare:
         check_bytes(total, value, count)
         return count * size / seconds
 
+    def pickled_arrays(self, count: int, size: int) -> float:
+        import numpy as np
+
+        array = np.arange(size // 8, dtype=np.float64)
+        socket = self._socket
+        start = time.perf_counter()
+        socket.send_multipart([FAR, pickle.dumps(("pickled arrays", count))])
+        for number in range(count):
+            array[0] = number
+            socket.send_multipart([FAR, pickle.dumps(array)], copy=False)
+        total = pickle.loads(socket.recv_multipart()[1])
+        seconds = time.perf_counter() - start
+        check(total, array, count)
+        return count * size / seconds
+
+    def pickled_bytes(self, count: int, size: int) -> float:
+        value = a_value(size)
+        socket = self._socket
+        start = time.perf_counter()
+        socket.send_multipart([FAR, pickle.dumps(("pickled bytes", count))])
+        for _ in range(count):
+            socket.send_multipart([FAR, pickle.dumps(value)], copy=False)
+        total = pickle.loads(socket.recv_multipart()[1])
+        seconds = time.perf_counter() - start
+        check_bytes(total, value, count)
+        return count * size / seconds
+
 
 def a_value(size: int) -> bytes:
     return bytes(range(1, 1 + 64)) * (size // 64)
@@ -230,6 +257,8 @@ def main() -> None:
                 "bare throughput": bare.throughput,
                 "bare arrays": bare.arrays,
                 "bare bytes": bare.bytes,
+                "bare pickled arrays": bare.pickled_arrays,
+                "bare pickled bytes": bare.pickled_bytes,
             }
         )
 

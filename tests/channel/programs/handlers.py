@@ -33,11 +33,11 @@ def within_the_transport(action):
     router = context.current().transport._router
     caller = threading.get_ident()
 
-    def send(route, parts):
+    def send(route, parts, **how):
         if threading.get_ident() == caller:
             del router.send
             action()
-        type(router).send(router, route, parts)
+        type(router).send(router, route, parts, **how)
 
     router.send = send
     yield
