@@ -137,11 +137,14 @@ def test_input_is_served_when_nobody_waits(service: Service) -> None:
 
 
 def test_input_is_left_to_a_thread_that_looks_itself_and_served_when_it_does_not(
-    service: Service,
+    service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Long enough for the steps below to come within it where the processor is busy.
+    monkeypatch.setattr("constellation.transport.reactor._LEAD_GRACE", 0.5)
+    monkeypatch.setattr("constellation.transport.reactor._RECENT", 5.0)
     box = service.box()
     reactor = service.reactor
-    for value in range(10):
+    for value in range(3):
         eventually(lambda: reactor._armed)
         service.threads.clear()
         with reactor.lock:
