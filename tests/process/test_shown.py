@@ -200,7 +200,7 @@ def frames(err: str) -> list[str]:
         ("Sender[int](somebody)", "", "call constellation.init() first"),
         ("Receiver(somebody)", "", "call constellation.init() first"),
         ("init()", "wait()", "no other Python thread may run"),
-        ("init()", 'subprocess.Popen(["true"])', "there may be no child process"),
+        ("init()", 'child = subprocess.Popen(["true"])', "there may be no child process"),
     ],
 )
 def test_what_is_too_early_or_too_late_is_shown_at_the_users_line(
