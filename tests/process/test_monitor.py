@@ -268,13 +268,16 @@ def test_losing_the_bridge_kills_the_process(stage: MakeStage) -> None:
 
 
 def test_a_stopped_monitor_delays_and_loses_nothing(stage: MakeStage) -> None:
-    show = stage(lambda identity: print("x" * 1000))
-    process = show.start()
-    show.run_until(lambda: show.said)
-    monitor = show.said[0].os_pid
-    os.kill(monitor, signal.SIGSTOP)
-    time.sleep(0.05)
-    os.kill(monitor, signal.SIGCONT)
+    read, write = os.pipe()
+    with open(read, "rb") as told, open(write, "wb", buffering=0) as teller:
+        show = stage(lambda identity: told.read(1) and print("x" * 1000))
+        process = show.start()
+        show.run_until(lambda: process.os_pid is not None)
+        monitor = psutil.Process(process.os_pid).ppid()
+        os.kill(monitor, signal.SIGSTOP)
+        teller.write(b"!")  # before that it would not be certain that there is a monitor to stop
+        time.sleep(0.05)
+        os.kill(monitor, signal.SIGCONT)
     show.run_until(lambda: not process.monitor_open)
     assert process.output(1) == b"x" * 1000 + b"\n"
     assert process.status == ExitStatus(code=0)
