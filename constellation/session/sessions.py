@@ -384,6 +384,7 @@ class Sessions:
                     self._greeted(session, version, key)
                 case wire_events.Left():
                     session._left = True
+                    self._notice(monotonic())  # it may have left since this end did not run
                     self._end(session, None)
                 case _:
                     pass
