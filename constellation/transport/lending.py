@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zmq
 
+from constellation.transport.router import LENT_FROM
+
 if TYPE_CHECKING:
     from constellation.wire.frames import Buffer
 
-__all__ = ["LENT_FROM", "Lender"]
-
-LENT_FROM = 128 << 10
-"""Bytes from which a part is lent. To copy less takes no longer than to see to a loan."""
+__all__ = ["Lender"]
 
 _MOST = 1024
 """Bytes of a last part, which is copied."""

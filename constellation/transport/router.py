@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from constellation.transport.network import Gate, Network, Security
     from constellation.wire.frames import Buffer
 
-__all__ = ["Router", "Unroutable", "key_of_route"]
+__all__ = ["LENT_FROM", "Router", "Unroutable", "key_of_route"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ _MAX_MESSAGE = 2 << 20
 """Bytes of the largest part that is taken over TCP, where strangers may be at the other end: libzmq
 makes room for what they say will come. Links send fragments of little more than half of it."""
 
-_LENT_FROM = 128 << 10
+LENT_FROM = 128 << 10
 """Bytes from which a part is lent to libzmq. To copy less takes no longer than to see to a loan."""
 
 _COPY_BELOW = 4096
@@ -317,7 +317,7 @@ class Router:
                 raise Unroutable(route) from None
             raise
         # Once the route is accepted the rest is too: there is no high-water mark.
-        if sealed and len(parts) > 2 and max(map(len, parts)) >= _LENT_FROM:
+        if sealed and len(parts) > 2 and max(map(len, parts)) >= LENT_FROM:
             lender = self._lender or self._make_lender()
             if lender is not None and lender.send(route, parts, send):
                 self._left = 0

@@ -13,8 +13,8 @@ import pytest
 
 from constellation.security.keypair import Keypair
 from constellation.transport.curve import Curve
-from constellation.transport.lending import LENT_FROM, Lender
-from constellation.transport.router import Router
+from constellation.transport.lending import Lender
+from constellation.transport.router import LENT_FROM, Router
 
 SECURITY = Curve(Keypair.new())
 
