@@ -311,7 +311,7 @@ class Client:
             self._print([(1, failed.out), (2, failed.err)])
             self._complain(failed.reason)
             # Only what has run has written anything, or exited with a code of its own.
-            ran = failed.out or failed.err or failed.code != 1
+            ran = failed.out or failed.err or failed.code not in (1, 128 + signal.SIGKILL)
             if ran and self._ignored is not None:
                 self._complain(self._ignored)
 

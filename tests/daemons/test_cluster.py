@@ -308,6 +308,34 @@ def test_status_and_kill(cluster: Cluster, tmp_path: Path) -> None:
     assert cluster.tool("kill", "ffff").returncode == 1
 
 
+@pytest.mark.parametrize("waits_for", ["room", "init()"])
+def test_a_program_that_is_killed_before_it_runs(
+    cluster: Cluster, tmp_path: Path, waits_for: str
+) -> None:
+    """It exits as one that runs already: which of them it is, its user cannot tell."""
+    if waits_for == "room":
+        text, options = "init(Resources(mem='1 GiB', cpu=1.5))", []
+    else:
+        text, options = "__import__('time').sleep(60)", ["--mem", "1 MiB", "--cpu", "0.1"]
+    full = write(tmp_path, "init(Resources(mem='1 GiB', cpu=2))\n__import__('time').sleep(600)")
+    with cluster.start(full) as holds_the_room:
+        holds_the_room.until(lambda: holds_the_room.events)
+        before = {each.program for each in cluster.status().programs}
+        (tmp_path / "own").mkdir()
+        with cluster.start(*options, write(tmp_path / "own", text)) as running:
+            cluster.wait_for(lambda: len(cluster.status().programs) == len(before) + 1)
+            if waits_for == "room":
+                cluster.wait_for(lambda: cluster.status().waiting)
+            else:
+                cluster.wait_for(lambda: sum(n.processes for n in cluster.status().nodes) == 2)
+            (name,) = {each.program for each in cluster.status().programs} - before
+            assert cluster.tool("kill", name).returncode == 0
+            assert running.wait() == 137
+        (event,) = running.events
+        assert event == {"event": "error", "message": "killed by a user of the cluster"}
+    cluster.settle()
+
+
 def test_events_tell_how_processes_ended(cluster: Cluster, tmp_path: Path) -> None:
     """In the form of the output of `deploy`."""
     path = write(

@@ -89,6 +89,8 @@ _KILL_LIMIT = 12.0
 _END_LIMIT = 10.0
 """Seconds that agents have to remove what is theirs."""
 _GONE = "the deploy client is gone"
+_KILLED = 128 + signal.SIGKILL
+"""What a program is said to exit with that was killed before anything of it ran."""
 
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
@@ -266,7 +268,7 @@ class Deployment:
         self._killed = True
         self._cause = self._cause or cause
         if not self._running:
-            self._fail(cause)
+            self._end(Failed(cause, code=_KILLED))
             return
         self._roster.kill(cause)
         self._roster.give_room()
@@ -276,7 +278,8 @@ class Deployment:
 
     @_contained
     def _end_killed(self) -> None:
-        self._end(Failed(f"{self._cause}, and has not ended within {_KILL_LIMIT:g} s"))
+        reason = f"{self._cause}, and has not ended within {_KILL_LIMIT:g} s"
+        self._end(Failed(reason, code=_KILLED))
 
     def kill_process(self, number: int, cause: str) -> None:
         """End a process."""
@@ -610,10 +613,16 @@ class Deployment:
         for text in self._roster.take_troubles():
             self._say(Trouble(text))
         if self._running and not self._ending and self._roster.finished:
-            failure = self._roster.failure
-            self._end(Finished() if failure is None else Failed(self._cause or failure))
+            self._end(self._outcome())
         elif self._ending and not self._agents and not self._removing:
             self._finish()
+
+    def _outcome(self) -> Failed | Finished:
+        failure = self._roster.failure
+        if failure is None:
+            return Finished()
+        # Whether its initial process was made before it was killed is a matter of luck.
+        return Failed(failure) if self._cause is None else Failed(self._cause, code=_KILLED)
 
     def _end(self, last: Failed | Finished) -> None:
         if self._ending:
