@@ -556,10 +556,16 @@ class Reactor:
         elif self._sleeping:
             self._sleeping[0].open_gate()
         else:
-            now = self._led_at = monotonic()
-            if now + self._grace < self._io_due:
-                self.set_timer(now + self._grace)
+            self._let_wait()
         self.lead = beneath
+
+    def _let_wait(self) -> None:
+        """Nobody waits for input: leave that to the I/O thread, after the grace. The lock is held.
+
+        Each time as much of it, or one who comes again and again would wake that thread each time.
+        """
+        now = self._led_at = monotonic()
+        self.set_timer(now + self._grace)
 
     def _wait_sleeping(
         self, waiter: ThreadWaiter, gate: threading.Lock, deadline: Deadline
@@ -610,8 +616,7 @@ class Reactor:
             operation._delist(waiter)
             del self.suspended[waiter]
             if not self.suspended:
-                now = self._led_at = monotonic()
-                self.set_timer(now + _LEAD_GRACE)
+                self._let_wait()
         if not done:
             operation._abandon()
 

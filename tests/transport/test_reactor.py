@@ -479,3 +479,32 @@ def test_where_threads_come_again_and_again_the_io_thread_looks_less_often(
     eventually(lambda: reactor._armed and reactor._grace == _LEAD_GRACE)
     box.put(3)
     eventually(lambda: list(box.values) == [2, 3])
+
+
+def test_a_loop_that_awaits_again_and_again_does_not_wake_the_io_thread_each_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = service.box()
+    reactor = service.reactor
+    woken = 0
+    wake = reactor._io_wakeup.set
+
+    def count() -> None:
+        nonlocal woken
+        woken += 1
+        wake()
+
+    monkeypatch.setattr(reactor._io_wakeup, "set", count)
+
+    async def come_again() -> None:
+        limit = time.monotonic() + 20
+        quiet = 0
+        while quiet < 20:  # in a row, once it is waited for as long as it ever is
+            assert time.monotonic() < limit, "it is woken by each await"
+            before = woken
+            box.put(1)
+            assert await box.take() == 1
+            await asyncio.sleep(0.0005)  # in which it may run, and wait again
+            quiet = quiet + 1 if reactor._grace == _LONGEST_GRACE and woken == before else 0
+
+    asyncio.run(come_again())
