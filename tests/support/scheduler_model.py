@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis.stateful import RuleBasedStateMachine
 
 from constellation_daemons.master.events import (
+    AskerDone,
     AskerGone,
     Cancelled,
     Confirmed,
@@ -144,7 +145,7 @@ class CheckedMachine(RuleBasedStateMachine):
             case Renewed(request=request) | Requested(request=request):
                 if request in model.waiting:
                     model.waiting[request] = now
-            case AskerGone(asker=asker):
+            case AskerGone(asker=asker) | AskerDone(asker=asker):
                 for request in [each for each in model.answers if each.asker == asker]:
                     model.waiting.pop(request, None)
                     model.answers.pop(request)
@@ -308,7 +309,7 @@ class CheckedMachine(RuleBasedStateMachine):
                 assert entry.state is State.PLACED
                 assert self.now >= entry.since + 2
             else:
-                assert isinstance(event, Cancelled | AskerGone | ProgramEnded)
+                assert isinstance(event, Cancelled | AskerGone | AskerDone | ProgramEnded)
             del self.model.entries[key]
 
     def refuse(self, request: RequestId, why: Why) -> None:

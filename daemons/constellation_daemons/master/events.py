@@ -71,6 +71,15 @@ class AskerGone(_Event, frozen=True):
     asker: str
 
 
+class AskerDone(_Event, frozen=True):
+    """An asker has the answers of all that it has asked for, and will not ask any more.
+
+    What it was told counts, unlike with one that is gone: its programs believe it to their end.
+    """
+
+    asker: str
+
+
 class AskerBack(_Event, frozen=True):
     """An asker is there again, whom what it was told last may not have reached.
 
@@ -203,7 +212,15 @@ class Exited(_Event, frozen=True):
 
 
 FromAsker: TypeAlias = (
-    Requested | Renewed | Cancelled | Deadlocked | AskerGone | AskerBack | ProgramEnded | Told
+    Requested
+    | Renewed
+    | Cancelled
+    | Deadlocked
+    | AskerGone
+    | AskerDone
+    | AskerBack
+    | ProgramEnded
+    | Told
 )
 OfProcess: TypeAlias = Confirmed | Started | Failed | Exited
 OfNode: TypeAlias = NodeJoined | NodeLeaving | NodeLost

@@ -7,6 +7,7 @@ from typing import Final
 from constellation.control.messages import Status
 from constellation_daemons.master.allocation import Allocation
 from constellation_daemons.master.events import (
+    AskerDone,
     AskerGone,
     Cancelled,
     Deadlocked,
@@ -97,7 +98,7 @@ class Requests:
             self._stop(job, now)
             self._refuse(job, Why.DEADLOCK, event.text)
 
-    def asker_gone(self, event: AskerGone, now: float) -> None:
+    def asker_gone(self, event: AskerGone | AskerDone, now: float) -> None:
         """Nobody is left to have what was asked for. What runs is ended by others, and exits."""
         for job in self.askers.gone(event.asker):
             if job.state is WAITING or job.unstarted:

@@ -22,8 +22,8 @@ running    it is a process                        Exited, NodeLost -> ended; Can
 doomed     a node has it that should not, as it   Exited, NodeLost -> (none)
            has reported
 ended      its process is over                    none: it is remembered until its asker has said
-refused    there is no process                    that it has the answer, and Requested and Renewed
-                                                  are answered as before
+refused    there is no process                    that it has the answer, or is done or gone, and
+                                                  Requested and Renewed are answered as before
 =========  =====================================  ==================================================
 
 A request that does not wait (``try_spawn``) is never waiting, but refused.
@@ -52,6 +52,7 @@ from constellation_daemons.master import snapshot
 from constellation_daemons.master.allocation import Allocation
 from constellation_daemons.master.events import (
     AskerBack,
+    AskerDone,
     AskerGone,
     Cancelled,
     Confirmed,
@@ -245,6 +246,8 @@ class Scheduler:
             case AskerGone():
                 self._requests.asker_gone(event, now)
                 self._membership.unheard(event.asker)
+            case AskerDone():
+                self._requests.asker_gone(event, now)
             case AskerBack():
                 self._membership.unheard(event.asker)
             case ProgramEnded():

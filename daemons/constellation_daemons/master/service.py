@@ -379,7 +379,8 @@ class Master:
                 self._ask(session, message)
             case messages.Drop(program, number):
                 self._placing.pop(RequestId(program.hex(), number), None)
-                self._handle(events.Cancelled(RequestId(program.hex(), number)))
+                if program.hex() in self._programs:
+                    self._handle(events.Cancelled(RequestId(program.hex(), number)))
             case messages.Finish(program):
                 self._program_ended(program.hex())
             case messages.Examined(program, number, node, question, threads, progress):
@@ -450,6 +451,8 @@ class Master:
         if len(self._ended) > _REMEMBERED:
             del self._ended[next(iter(self._ended))]
         self._handle(events.ProgramEnded(program, unheard))
+        # It asks for its own processes only: what is remembered for it would be for good.
+        self._handle(events.AskerDone(program))
 
     def _join(self, session: Session, name: str) -> None:
         address = str(Address.parse_remote(name))

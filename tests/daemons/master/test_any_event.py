@@ -11,6 +11,7 @@ from scheduler_model import CheckedMachine
 
 from constellation_daemons.master.events import (
     AskerBack,
+    AskerDone,
     AskerGone,
     Cancelled,
     Confirmed,
@@ -76,6 +77,11 @@ class AnyEventMachine(CheckedMachine):
             self.say(AskerGone(asker), 0.0)
         else:
             self.say(AskerBack(asker), 0.0)
+
+    @rule(asker=st.sampled_from(["a", "b"]), rarely=RARELY)
+    def end_asker(self, asker: str, rarely: bool) -> None:
+        if rarely:
+            self.say(AskerDone(asker), 0.0)
 
     @rule(program=PROGRAMS, rarely=RARELY)
     def end_program(self, program: str, rarely: bool) -> None:

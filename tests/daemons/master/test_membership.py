@@ -5,6 +5,7 @@ from scheduling import Cluster, amount, of, topics
 
 from constellation.control.messages import Status
 from constellation_daemons.master.events import (
+    AskerDone,
     AskerGone,
     Exited,
     NodeJoined,
@@ -224,6 +225,14 @@ def test_who_is_gone_was_told_nothing(cluster: Cluster) -> None:
     assert cluster.node("n").processes == 1
     # It comes back, and says what it believes.
     assert cluster.say(Told("p", "n", 1)) == [Fence("n", 1, ("p",))]
+
+
+def test_who_is_done_was_told(cluster: Cluster) -> None:
+    """What it had there is not to be taken for a program that begins."""
+    lost = cluster.run(4)
+    cluster.lose("n")
+    cluster.say(AskerDone("a"))
+    assert cluster.join("n", 10, reports=[report(lost.number)]) == [Fence("n", 1, ("p",))]
 
 
 def test_who_was_gone_before_the_node_was_told_nothing_either(cluster: Cluster) -> None:

@@ -4,6 +4,7 @@ import pytest
 from scheduling import Cluster, amount, of, topics
 
 from constellation_daemons.master.events import (
+    AskerDone,
     AskerGone,
     Cancelled,
     Deadlocked,
@@ -276,6 +277,21 @@ def test_with_its_asker_goes_what_has_not_started(cluster: Cluster) -> None:
     cluster.end(running)
     assert cluster.node("small").processes == 0
     assert cluster.say(AskerGone("a")) == []
+
+
+def test_an_asker_that_is_done_is_forgotten(cluster: Cluster) -> None:
+    running, over = cluster.run(4), cluster.run(4)
+    cluster.ask(11)
+    cluster.end(over)
+    askers = cluster.scheduler._requests.askers
+    assert running.asker in askers
+    assert cluster.say(AskerDone(running.asker)) == []
+    assert len(askers) == 0
+    # What runs does so to its end, and takes its room until then.
+    assert cluster.node("small").processes == 1
+    cluster.end(running)
+    assert cluster.node("small").processes == 0
+    assert len(askers) == 0
 
 
 def test_an_asker_that_comes_back_takes_the_place_of_what_it_had(cluster: Cluster) -> None:

@@ -17,6 +17,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from scheduler_model import CheckedMachine, Model
 
 from constellation_daemons.master.events import (
+    AskerDone,
     AskerGone,
     Cancelled,
     Confirmed,
@@ -237,8 +238,8 @@ class WorldMachine(CheckedMachine):
 
     @rule(asker=st.sampled_from("ab"), rarely=st.integers(0, 9))
     def lose_an_asker(self, asker: str, rarely: int) -> None:
-        if rarely == 0:
-            self.send(AskerGone(asker))
+        if rarely < 2:
+            self.send(AskerGone(asker) if rarely else AskerDone(asker))
             for request in [each for each in self.wanted if each.asker == asker]:
                 del self.wanted[request]
                 self.placed.pop(request, None)

@@ -215,6 +215,21 @@ def test_what_a_program_believes_that_has_ended_does_not_have_it_run(world: Worl
     assert world.node.said[-1] == Fence((P,)), "of what is lost to it the node has to be rid"
 
 
+def test_nothing_is_kept_for_a_program_that_has_ended(world: World) -> None:
+    world.offer()
+    bridge = world.bridge()
+    world.hear(bridge, messages.Named(P, "fib.py"))
+    world.hear(bridge, ask(P))
+    world.hear(world.node, Confirmed(P, 1, 1))
+    world.hear(world.node, messages.Started(P, 1, 1, b"k" * 16))
+    world.hear(world.node, Exited(P, 1, 1))
+    askers = world.master._scheduler._requests.askers
+    assert P.hex() in askers
+    world.hear(bridge, Finish(P))
+    world.hear(bridge, Drop(P, 1))  # it may learn so late that it needs no room
+    assert len(askers) == 0
+
+
 @pytest.mark.parametrize("name", ["[::]:0", "0.0.0.0:9999", "10.0.0.9:0", "nonsense"])
 def test_a_node_that_nobody_can_connect_to_does_not_join(world: World, name: str) -> None:
     session = FakeSession(messages.to_bridge)
