@@ -229,9 +229,21 @@ def _marked(directory: Path) -> set[int]:
     found = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):  # it ended
-            if process.environ().get("TMPDIR") == str(directory) and process.pid != os.getpid():
+            if _environment(process).get("TMPDIR") == str(directory) and process.pid != os.getpid():
                 found.add(process.pid)
     return found
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    environment = process.environ()
+    # A process that is about to execute a program has none for a moment. Those of the kernel, which
+    # never have one, are children of the second process.
+    looks = 0
+    while not environment and looks < 10 and LINUX and 2 not in (process.pid, process.ppid()):
+        looks += 1
+        time.sleep(0.001)
+        environment = process.environ()
+    return environment
 
 
 def _described(pid: int) -> str:
