@@ -11,6 +11,11 @@ from constellation.process import standard as _standard  # noqa: F401
 
 # isort: split
 
+# Makes names before other modules do.
+from constellation.process import locality as _locality  # noqa: F401
+
+# isort: split
+
 from constellation.channel.receiver import Receiver
 from constellation.channel.sender import Sender
 from constellation.errors import (

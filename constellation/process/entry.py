@@ -13,7 +13,7 @@ import sys
 from io import TextIOWrapper
 from typing import TextIO
 
-from constellation.process import heap, holes, leave, system
+from constellation.process import heap, holes, leave, locality, system
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 
@@ -39,6 +39,7 @@ def prepare() -> None:
     _replace_stdin()
     _forget_lookups()
     holes.fill()
+    locality.gather()
     gc.freeze()
 
 
