@@ -13,7 +13,7 @@ import pytest
 HERE = Path(__file__).parent
 LINE = re.compile(
     r"[^:]+: ours [\d.,e-]+ ?\S+"
-    r"(, (bare pyzmq|pyzmq\.asyncio|multiprocessing \w+|native|everything|with pickle) "
+    r"(, (bare pyzmq|pyzmq\.asyncio|multiprocessing \w+|native|everything|with(out)? pickle) "
     r"[\d.,e-]+ ?\S+ \(ratio [\d.]+\))+; "
     r"(target at (most|least) [^:]+: (met|missed)|for information)"
 )
