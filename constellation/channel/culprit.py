@@ -112,7 +112,10 @@ def unpicklable(
         The error to raise, with its cause set.
     """
     probe = _Probe(image, spawning=spawning)
-    return _explain(roots, error, probe.attempt, probe.children, probe.enter)
+    try:
+        return _explain(roots, error, probe.attempt, probe.children, probe.enter)
+    finally:
+        probe.entered.clear()  # a pickler that writes to itself stays until it is collected
 
 
 def uncallable(
@@ -156,6 +159,7 @@ def _explain(
 ) -> SerializationError:
     path, culprit = roots[0] if len(roots) == 1 else ("", None)
     steps: Sequence[Step] = roots
+    failure: Exception | None = None
     for _ in range(_MAX_DEPTH):
         step, failure = _first_failing(steps, attempt)
         if failure is None:
@@ -169,9 +173,17 @@ def _explain(
         except Exception as raised:  # noqa: BLE001 - its own reduction is code of the user's
             error = raised
             break
-    result = SerializationError(path, _reason(culprit, error))
-    result.__cause__ = error
-    return result
+    try:
+        return _caused(SerializationError(path, _reason(culprit, error)), error)
+    finally:
+        # They refer to the frames of this call and its callers. In a cycle these would stay, and
+        # with them the Sender that a caller drops.
+        del error, failure
+
+
+def _caused(error: SerializationError, cause: Exception) -> SerializationError:
+    error.__cause__ = cause
+    return error
 
 
 def _first_failing(
@@ -180,8 +192,8 @@ def _first_failing(
     """The first step whose value fails by itself, and how."""
     while len(steps) > 1:
         half = len(steps) // 2
-        failed = _failure([value for _, value in steps[:half]], attempt)
-        steps = steps[half:] if failed is None else steps[:half]
+        fails = _failure([value for _, value in steps[:half]], attempt) is not None
+        steps = steps[:half] if fails else steps[half:]
     if not steps:
         return ("", None), None
     return steps[0], _failure(steps[0][1], attempt)

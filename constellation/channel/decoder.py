@@ -50,16 +50,23 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
 
 
 class Undecodable:
-    """Stands for a value that could not be decoded, until it is received.
+    """Stands for a value that could not be decoded, until it is received."""
 
-    Attributes:
-        error: What to raise then; its cause is what decoding raised.
-    """
-
-    __slots__ = ("error",)
+    __slots__ = ("_error",)
 
     def __init__(self, error: SerializationError) -> None:
-        self.error = error
+        self._error = error
+
+    @property
+    def error(self) -> SerializationError:
+        """What to raise then; its cause is what decoding raised.
+
+        A new one each time: it refers to the frames that it is raised through, and they to this.
+        Without such a cycle a Receiver that its user drops is closed at once.
+        """
+        error = SerializationError(self._error.path, self._error.reason)
+        error.__cause__ = self._error.__cause__
+        return error
 
 
 def undecodable(parts: list[Buffer], count: int, error: SerializationError) -> list[Undecodable]:
@@ -133,16 +140,20 @@ class Decoder:
         # All in C: after an error the values before it are in the list, and the map goes on.
         rest = map(loads, map(file.read, lengths))
         values: list[Any] = []
-        while True:
-            error: Exception | None = None
-            try:
-                values.extend(rest)
-            except Exception as raised:  # noqa: BLE001 - the user's reductions may raise anything
-                error = raised
-            if len(values) == count:
-                return values
-            # To `extend` StopIteration is the end, whoever raises it.
-            values.append(Undecodable(_explained(error or StopIteration())))
+        failed: Undecodable | None = None
+        try:
+            while True:
+                failed = None
+                try:
+                    values.extend(rest)
+                except Exception as raised:  # noqa: BLE001 - the user's reductions may raise anything
+                    failed = Undecodable(_explained(raised))
+                if len(values) == count:
+                    return values
+                # To `extend` StopIteration is the end, whoever raises it.
+                values.append(failed or Undecodable(_explained(StopIteration())))
+        finally:
+            del values, failed  # what was raised refers to this frame
 
     def _loads(self, data: Buffer) -> Any:
         return ImageUnpickler(io.BytesIO(data), self._image).load()

@@ -146,10 +146,13 @@ class Encoder:
                 raise
             failure = error
         # Out here, since it tries again, and would have the failure as a context.
-        if self._succeeds(value):
-            raise failure  # of a signal handler: the value is not to blame
-        explained = self._explained(value, failure)
-        raise explained from explained.__cause__
+        try:
+            if self._succeeds(value):
+                raise failure  # of a signal handler: the value is not to blame
+            raise self._explained(value, failure)
+        finally:
+            # It refers to this frame, and that to those of the callers, who may drop their Sender.
+            del failure
 
     def message(self) -> list[Any]:
         """The parts of the message with all values. They stay until `clear`."""

@@ -42,7 +42,10 @@ def dump_call(
         captures.warn_if_large(start, size, image)
         return encoder.take()[0]
     assert isinstance(cause, Exception)
-    raise culprit.uncallable(start, args, kwargs, cause, image) from cause
+    try:
+        raise culprit.uncallable(start, args, kwargs, cause, image) from cause
+    finally:
+        del cause  # it refers to this frame, and that to the caller's, who may drop a Sender
 
 
 def load_call(

@@ -234,13 +234,15 @@ class Receiver(Generic[T_co]):
                     recv._value = value
                     message.parts = []
                     mailbox.items.popleft()
+                    del value  # its error refers to this frame
                     if failed:
-                        raise value.error
+                        recv._fail()
                     return True
                 decoded = self._decoder.decode(message.parts, message.count, codec)
                 if Undecodable in map(type, decoded):
                     self._blame(message, decoded, codec)
                 values = message.values = deque(decoded)
+                del decoded
                 message.parts = []
             self._values = values
             return None
@@ -251,9 +253,15 @@ class Receiver(Generic[T_co]):
         Such a value can be decoded now. The message stays, for the next `recv`.
         """
         again = self._decoder.decode(message.parts, message.count, codec)
-        for first, second in zip(decoded, again):  # noqa: B905 - of one length
-            if type(first) is Undecodable and type(second) is not Undecodable:
-                raise first.error.__cause__ or first.error
+        pairs = zip(decoded, again)  # noqa: B905 - of one length
+        # Nothing but this list keeps them: what was raised in decoding refers to this frame.
+        errors = [one.error for one, two in pairs if _failed(one) and not _failed(two)]
+        del decoded, again, pairs
+        try:
+            if errors:
+                raise errors[0].__cause__ or errors[0]
+        finally:
+            del errors
 
     def _put_back(self, value: Any) -> None:
         """A value was taken, and is not wanted now."""
@@ -295,6 +303,10 @@ class Receiver(Generic[T_co]):
 
     def _raise_closed(self) -> NoReturn:
         raise ChannelClosed(self.remote_pid, self._name)
+
+
+def _failed(value: Any) -> bool:
+    return type(value) is Undecodable
 
 
 class _Values(Generic[T_co]):
@@ -355,7 +367,9 @@ class _Recv(Operation[T_co]):
                     pass  # another thread has taken it
                 else:
                     if type(value) is Undecodable:
-                        raise value.error
+                        self._value = value
+                        del value
+                        self._fail()
                     taken: T_co = value
                     return taken
             if self._attempt():
@@ -382,17 +396,26 @@ class _Recv(Operation[T_co]):
             values = receiver._values
             if values:
                 try:
-                    self._value = value = values.popleft()
+                    self._value = values.popleft()
                 except IndexError:
                     continue  # another thread has taken it
-                if type(value) is Undecodable:
-                    raise value.error
+                if type(self._value) is Undecodable:
+                    self._fail()
                 return True
             if not (mailbox.items or mailbox.over or receiver._closed or receiver._finished):
                 return False
             taken = receiver._take(self)
             if taken is not None:
                 return taken
+
+    def _fail(self) -> NoReturn:
+        """Raise why the value could not be decoded, and let go of it.
+
+        What was raised then refers to the frames of this operation's user. If this operation or one
+        of its frames referred to that, the Receiver would not be closed when it is dropped.
+        """
+        failed, self._value = self._value, None
+        raise failed.error
 
     def _undo(self) -> bool:
         self._receiver._put_back(self._value)

@@ -447,4 +447,7 @@ def raise_in_use(handle: str, direction: str, remote: Pid, name: str) -> None:
     )
     if sys.version_info >= (3, 11):  # the words above are documented
         error.add_note("Use that one, or give another channel a name=, the same at both ends.")
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # it refers to this frame, and that to the caller's, who may drop the first one

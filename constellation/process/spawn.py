@@ -154,7 +154,8 @@ class _Spawn(Operation["Pid"]):
         with transport.lock:
             if self._error is not None:
                 del transport.spawns[self._request]
-                raise self._error
+                error, self._error = self._error, None
+                raise error  # which refers to this operation, by the frames it goes through
             if not self._ready:
                 return False
             transport.tell(Accept(self._request))

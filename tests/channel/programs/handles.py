@@ -2,8 +2,14 @@
 
 # ruff: noqa: UP006, UP007, UP045 - each way to write a type is the subject
 
+import asyncio
+import functools
+import gc
+import os
 import pickle
 import sys
+import tempfile
+import threading
 import typing
 from typing import Any, Optional, Union
 
@@ -17,8 +23,10 @@ from constellation import (
     Receiver,
     Sender,
     SerializationError,
+    SpawnError,
     WouldBlock,
     pid,
+    select,
     spawn,
 )
 
@@ -118,6 +126,70 @@ def properties():
             plain.close()
             assert "closed" in repr(plain)
             assert plain.remote_pid == child
+
+
+@check
+def a_handle_that_an_error_came_from_is_closed_when_it_is_dropped():
+    # Without the garbage collector: nothing of the library keeps the error or its frames.
+    class Unpicklable:
+        def __reduce__(self):
+            raise ValueError("not me")
+
+    class Undecodable:
+        def __reduce__(self):
+            return refuse, ()
+
+    def refuse():
+        raise ValueError("not here")
+
+    def send(parent):
+        Sender(parent).send(Undecodable()).block()
+        Sender(parent, name="batch").send_many([Undecodable(), 1]).block()
+
+    def leave(parent):
+        pass
+
+    def used_up(make, use, kind):
+        with raises(kind):
+            use(make())
+        make().close()
+
+    def make_again(handle):
+        type(handle)(handle.remote_pid, name=handle.name)
+
+    async def awaits(operation):
+        with raises(SerializationError):
+            await operation
+        operation = None
+
+    lock = threading.Lock()
+    gc.disable()
+    try:
+        with waiting(send) as child:
+            for codec in ("pickle", "json", "msgpack"):
+                make = functools.partial(Sender, child, codec=codec)
+                for value in (lock, [{"a": lock}], (1, 2, Unpicklable())):
+                    used_up(make, lambda s, v=value: s.send(v).block(), SerializationError)
+                    used_up(make, lambda s, v=value: s.try_send(v), SerializationError)
+                    used_up(make, lambda s, v=value: s.send_many([v]).block(), SerializationError)
+                    used_up(make, lambda s, v=value: select(s.send(v)).block(), SerializationError)
+            make = functools.partial(Sender, child)
+            used_up(make, make_again, ChannelError)
+            used_up(make, lambda sender: spawn(leave, sender).block(), SerializationError)
+            for name in ("", "batch"):
+                make = functools.partial(Receiver, child, name=name)
+                used_up(make, lambda r: r.recv().block(), SerializationError)
+            asyncio.run(awaits(Sender(child).send(lock)))
+            Sender(child).close()
+
+            home = os.getcwd()
+            there = tempfile.mkdtemp()
+            os.chdir(there)
+            os.rmdir(there)
+            used_up(lambda: Sender(child), lambda kept: spawn(leave).block(), SpawnError)
+            os.chdir(home)
+    finally:
+        gc.enable()
 
 
 @check
