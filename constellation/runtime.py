@@ -100,6 +100,7 @@ def _failed() -> bool:
 
 
 _DESCRIPTORS_LEAST = 64
+_START = "start a process"
 
 _runtime: Runtime | None = None
 
@@ -192,19 +193,18 @@ def _start_forked(settings: Settings, resources: Resources, linger: float | None
     image = Image.capture()
     writers = _flush()
     _raise_limit()
-    directory = RuntimeDirectory()
     gc.collect()
     ours, theirs = socket.socketpair()
     launcher = os.getpid()
-    origin = Origin()
+    origin = Origin()  # before the directory, which a Ctrl-C would leave behind
     gc.freeze()
+    directory = _directory(origin, ours, theirs)
     try:
         child = _fork()
     except OSError as error:
-        gc.unfreeze()
         directory.remove()
         directory.close()
-        raise _no_zygote(error, origin, ours, theirs) from error
+        raise _failed_to(_START, error, origin, ours, theirs) from error
     if child:
         theirs.close()
         native.run(native.Program(ours, child, directory, settings, resources, origin))
@@ -220,15 +220,15 @@ def _start_fresh(settings: Settings, resources: Resources) -> NoReturn:
     again = command.again()
     _flush()
     _raise_limit()
-    directory = RuntimeDirectory()
     ours, theirs = socket.socketpair()
-    origin = Origin()
+    origin = Origin()  # before the directory, which a Ctrl-C would leave behind
+    directory = _directory(origin, ours, theirs)
     try:
         child = bare.start(theirs, directory, again)
     except OSError as error:
         directory.remove()
         directory.close()
-        raise _no_zygote(error, origin, ours, theirs) from error
+        raise _failed_to(_START, error, origin, ours, theirs) from error
     leave.run_finalizers()
     native.run(native.Program(ours, child, directory, settings, resources, origin))
 
@@ -307,12 +307,22 @@ def _raise_limit() -> None:
         )
 
 
-def _no_zygote(error: OSError, origin: Origin, *connection: socket.socket) -> InitError:
+def _directory(origin: Origin, *connection: socket.socket) -> RuntimeDirectory:
+    """Make the runtime directory, while signals are blocked."""
+    try:
+        return RuntimeDirectory()
+    except OSError as error:
+        what = "make the directory of its sockets"
+        raise _failed_to(what, error, origin, *connection) from error
+
+
+def _failed_to(what: str, error: OSError, origin: Origin, *connection: socket.socket) -> InitError:
     """Undo what `init()` has done. Gives what it raises."""
+    gc.unfreeze()
     origin.resume()
     for end in connection:
         end.close()
-    return InitError(f"init() cannot start a process: {error.strerror}")
+    return InitError(f"init() cannot {what}: {error.strerror}")
 
 
 def _node(newborn: Newborn) -> str | None:

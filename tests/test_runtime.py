@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -394,3 +396,55 @@ def test_a_watchdog_of_faulthandler_is_ended(tmp_path: Path) -> None:
         """,
     )
     assert programs.run(path).tree.out == b"armed\n"
+
+
+def test_an_interrupt_in_init_leaves_no_directory_behind(tmp_path: Path, way: str) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        import os
+        import signal
+        import socket
+
+        from constellation import init
+
+        make = socket.socketpair
+
+        def interrupted(*arguments):
+            os.kill(os.getpid(), signal.SIGINT)
+            return make(*arguments)
+
+        socket.socketpair = interrupted
+        init()
+        """,
+    )
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    done = subprocess.run([sys.executable, path], env=environment, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert b"KeyboardInterrupt" in done.stderr
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_made_is_no_matter_of_internals(
+    tmp_path: Path, way: str
+) -> None:
+    path = programs.write(
+        tmp_path,
+        """
+        import signal
+        import tempfile
+
+        from constellation import InitError, init
+
+        tempfile.tempdir = "/dev/null/none"
+        try:
+            init()
+        except InitError as error:
+            print(error, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        """,
+    )
+    done = subprocess.run([sys.executable, path], capture_output=True, check=False)
+    text = b"init() cannot make the directory of its sockets: Not a directory set()\n"
+    assert (done.stdout, done.stderr) == (text, b"")
