@@ -65,6 +65,8 @@ _RESCAN = 0.02  # while killing: the list of children may miss one that is just 
 _READ = 1 << 16
 _DEFAULT_PIPE_SIZE = 1 << 16
 
+_LOST_ZYGOTE = "zygote killed"  # its launcher says so too, but may hear of the deaths first
+
 _decoder = msgspec.msgpack.Decoder(ToMonitor)
 
 
@@ -234,10 +236,10 @@ class _Monitor:
                     self._wakeup.take()
                     self._reap()
                     if os.getppid() != self._zygote:
-                        self._end()
+                        self._end(_LOST_ZYGOTE)
                 elif descriptor == self._lifeline:
                     self._poll.unregister(descriptor)
-                    self._end()
+                    self._end(_LOST_ZYGOTE)
                 elif descriptor != self._stream.fileno():
                     self._look_into_nursery()
                 else:

@@ -151,6 +151,8 @@ def test_a_killed_zygote_takes_everything_with_it(stage: MakeStage, victims: int
     show.run_until(lambda: not any(process.monitor_open for process in processes))
     for process in processes:
         assert process.status == ExitStatus(signal="SIGKILL"), "the monitor could still tell"
+        assert process.died is not None
+        assert process.died.cause == "zygote killed"
         assert not alive(process.os_pid)
     # The monitors are ours now.
     for child in set(system.children()) - before - {show.zygote}:
