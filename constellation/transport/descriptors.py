@@ -25,12 +25,12 @@ def require(count: int, fd: int) -> None:
     Raises:
         OSError: It may not.
     """
-    if count:
-        taken = os.dup(fd)
-        try:
-            require(count - 1, taken)
-        finally:
-            os.close(taken)
+    taken: list[int] = []
+    try:
+        taken.extend(os.dup(fd) for _ in range(count))
+    finally:
+        for each in taken:
+            os.close(each)
 
 
 def explained(error: OSError) -> str:

@@ -221,16 +221,19 @@ class Router:
         # Asked once: its descriptor shows only what comes after it was seen to be empty.
         monitor.getsockopt(zmq.EVENTS)
 
-    def prepare(self) -> None:
+    def prepare(self, opening: int = 0) -> None:
         """See that a route can be opened, as far as that takes descriptors.
 
         libzmq tells nobody if it has none for a connection: it tries again without end.
+
+        Args:
+            opening: Routes that were opened just now. Their descriptors may still be to come.
 
         Raises:
             OSError: This process may not have so many.
         """
         if self._monitor is not None:
-            require(1, self.fd)
+            require(1 + opening, self.fd)
             return
         self.watch(1)
 

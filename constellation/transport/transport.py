@@ -88,6 +88,9 @@ descriptors for that."""
 _TOLD_BEFORE = 10
 """How many batches of what libzmq tells of connections are at most what it holds: 2000."""
 
+_OPENING = 1.0
+"""Seconds within which libzmq, which does it in a thread of its own, has opened a connection."""
+
 _PREPARE_AGAIN = 0.1
 """Seconds after which it is tried again to open a route for which there were no descriptors."""
 
@@ -174,6 +177,7 @@ class Transport:
         self._flush_at: float | None = None
         self.memory = memory.Memory(self)
         self._reserve = Reserve()
+        self._opening: dict[Peer, float] = {}  # since when
         self._timers: list[tuple[float, int, Peer | Lodge]] = []
         self._timer_count = 0
         self._behind = False  # with what libzmq has told of connections
@@ -241,9 +245,18 @@ class Transport:
         if peer is not None and (peer.route is not None or peer.exit_known or peer.routes):
             return
         monitored = self._router.monitor_fd
-        self._router.prepare()
+        self._router.prepare(self._count_opening())
         if monitored < 0:
             self.reactor.watch(self._router.monitor_fd)
+
+    def _count_opening(self) -> int:
+        """The routes for which libzmq may still be to take a descriptor, which it does later."""
+        opening = self._opening
+        if opening:
+            since = monotonic() - _OPENING
+            for each in [one for one, at in opening.items() if at < since or one.last_arrival]:
+                del opening[each]
+        return len(opening)
 
     def later(self, peer: Peer) -> None:
         """Send what the peer's link has to send with what is sent next."""
@@ -580,6 +593,7 @@ class Transport:
             self.prepare()
             route = self._router.dial(peer.pid.key, peer.pid.endpoint)
             peer.routes.add(route)
+            self._opening[peer] = now
             if not peer.last_arrival and peer.dialled_at is None and self._far(peer):
                 peer.dialled_at = now
                 self._set_timer(peer, now + _UNHEARD)

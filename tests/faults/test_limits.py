@@ -125,3 +125,59 @@ def test_a_process_that_can_connect_to_nobody_leaves_all_the_same(tmp_path: Path
     assert here.status is not None
     assert here.status["code"] == 0
     assert b"has exited: 0" in there.err
+
+
+BURST = """
+    import os
+    import resource
+
+    from constellation import ChannelError, Receiver, Sender, init, join, spawn
+
+    OTHERS = 40
+
+    def other(parent):
+        hub = Receiver(parent).recv().block()
+        try:
+            Sender(hub).send(Receiver(hub).recv().block()).block()
+        except ChannelError:
+            pass  # it was refused
+        Receiver(parent).recv().block()
+
+    def hub(parent, others):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        Sender(others[0]).send(0).block()
+        assert Receiver(others[0]).recv().block() == 0
+        senders = [Sender(one) for one in others[1:]]
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 10, most[1]))
+        receivers, refused = [], 0
+        for number, sender in enumerate(senders, 1):
+            try:
+                sender.try_send(number)
+            except ChannelError as error:
+                assert "ulimit -n" in str(error)
+                refused += 1
+            else:
+                receivers.append(Receiver(sender.remote_pid))
+        print(refused > 0)
+        print(len(join(*(receiver.recv() for receiver in receivers)).block(60)) == len(receivers))
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+        Sender(parent).send("done").block()
+
+    init()
+    others = join(*(spawn(other) for _ in range(OTHERS))).block()
+    there = spawn(hub, others).block()
+    for one in others:
+        Sender(one).send(there).block()
+    Receiver(there).recv().block()
+    for one in others:
+        Sender(one).send("end").block()
+"""
+
+
+def test_what_is_sent_to_many_at_once_is_refused_or_arrives(tmp_path: Path) -> None:
+    """libzmq takes descriptors later than it is told to connect, and is silent if it has none."""
+    done = programs.run(programs.write(tmp_path, BURST))
+    assert done.tree.children[-1].out == b"True\nTrue\n"
+    assert done.code == 0
