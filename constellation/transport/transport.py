@@ -837,6 +837,7 @@ class Transport:
         peer.down.clear()
         peer.route = None
         self._ready.discard(peer)
+        self._opening.pop(peer, None)
         self._router.hang_up(peer.pid.endpoint)
         for inlet in list(peer.inlets.values()):
             inlet.ended()
