@@ -379,7 +379,7 @@ class Offer(Message, frozen=True):
 
 
 class Busy(Message, frozen=True):
-    """I serve another master."""
+    """I serve another master, or am one."""
 
     master: str
 
@@ -461,5 +461,5 @@ class Join(Message, frozen=True):
 to_bridge = msgspec.msgpack.Decoder(ToBridge)
 from_node = msgspec.msgpack.Decoder(FromNode)
 to_node = msgspec.msgpack.Decoder(ToNode)
-to_master = msgspec.msgpack.Decoder(FromBridge | Join)
+to_master = msgspec.msgpack.Decoder(FromBridge | Join | Attach)
 encode = msgspec.msgpack.Encoder().encode

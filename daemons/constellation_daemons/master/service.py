@@ -130,6 +130,7 @@ class Master:
         self._placing: dict[RequestId, int] = {}  # the attempt that no node has confirmed
         self._waiting: dict[RequestId, None] = {}
         self._scheduler = Scheduler(monotonic(), self._nodes)
+        self._rivals: set[str] = set()  # other masters that were told of
         self._watch = Watch(self._scheduler, random.getrandbits(48))
         self._watching = False
         self._orphans = Orphans(2 * timeout)
@@ -364,8 +365,12 @@ class Master:
 
     # -- bridges, and nodes that nobody has named
 
-    def _hear(self, session: Session, message: messages.FromBridge | messages.Join) -> None:
+    def _hear(
+        self, session: Session, message: messages.FromBridge | messages.Join | messages.Attach
+    ) -> None:
         match message:
+            case messages.Attach():
+                self._turn_away(session, message.master)
             case messages.BridgeHello():
                 self._bridge_has_come(session, message)
             case messages.Join(name):
@@ -453,6 +458,19 @@ class Master:
         self._handle(events.ProgramEnded(program, unheard))
         # It asks for its own processes only: what is remembered for it would be for good.
         self._handle(events.AskerDone(program))
+
+    def _turn_away(self, session: Session, rival: str) -> None:
+        """Another master takes this one for a node of its own, and tries so again and again."""
+        if rival not in self._rivals:
+            self._rivals.add(rival)
+            logger.error(
+                "another master, %s, wants to have the node %s, which is this master's: a node has "
+                "one; stop one of the masters, or take out of its nodes.toml what is not its own",
+                rival,
+                self._address,
+            )
+        session.send(messages.encode(messages.Busy(str(self._address))))
+        session.close()
 
     def _join(self, session: Session, name: str) -> None:
         address = str(Address.parse_remote(name))

@@ -35,6 +35,7 @@ from constellation_daemons.messages import (
     Place,
     Withdraw,
 )
+from constellation_daemons.node_config import Enforce
 from constellation_daemons.node_config import Node as NodeConfig
 
 PYTHON = platform.python_version()
@@ -240,6 +241,21 @@ def test_a_node_that_nobody_can_connect_to_does_not_join(world: World, name: str
     )
     assert isinstance(status, cluster.Status)
     assert [node.node for node in status.nodes] == [NODE]
+
+
+def test_another_master_is_turned_away_and_told_of_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    rival = "10.0.0.7:9999"
+    for _ in range(2):
+        session = FakeSession(messages.from_node)
+        ports = (0, 0)
+        attach = Attach(rival, NODE, None, None, ports, "10.0.0.1", None, 5.0, Enforce.OFF, PYTHON)
+        world.hear(session, attach)
+        assert session.said == [messages.Busy("10.0.0.1:9999")]
+        assert session.closed
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"another master, {rival}, wants to have the node 10.0.0.1:9999, ")
 
 
 def test_the_end_of_an_agent_is_told_to_the_bridge(world: World) -> None:
