@@ -29,6 +29,7 @@ from constellation.cli.standing import Standing
 from constellation.cli.stdin import InputSource
 from constellation.control import deployment as messages
 from constellation.control.deployment import (
+    KILLED,
     OUTPUT_WINDOW,
     Denied,
     Deploy,
@@ -311,7 +312,7 @@ class Client:
             self._print([(1, failed.out), (2, failed.err)])
             self._complain(failed.reason)
             # Only what has run has written anything, or exited with a code of its own.
-            ran = failed.out or failed.err or failed.code not in (1, 128 + signal.SIGKILL)
+            ran = failed.out or failed.err or failed.code not in (1, KILLED)
             if ran and self._ignored is not None:
                 self._complain(self._ignored)
 

@@ -17,6 +17,7 @@ room for again. So has input. A client that is gone takes its program along.
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -29,6 +30,8 @@ INPUT_WINDOW = 1 << 16
 """Bytes of input that may be on their way to the initial process."""
 MOST_RECCE = 3600
 """The most seconds that a program can be given to come to ``init()`` in the recce."""
+KILLED = 128 + signal.SIGKILL
+"""What the command exits with where its program was killed before anything of it ran."""
 
 
 class Transfer(Message, frozen=True):

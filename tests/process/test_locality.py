@@ -55,7 +55,7 @@ def test_the_lists_are_what_a_process_runs() -> None:
 
 
 def test_what_is_listed_lies_together() -> None:
-    told = json.loads(subprocess.check_output([sys.executable, "-c", GATHER]))
+    told = json.loads(subprocess.check_output([sys.executable, "-c", GATHER], timeout=60))
     assert told["after"] < 0.75 * told["before"]
     # Names that Python itself has used before are where they were.
     assert len(set(told["names"])) < len(told["names"]) / 4

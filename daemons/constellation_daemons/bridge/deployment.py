@@ -32,6 +32,7 @@ from constellation.bridge.roster import Host, Roster
 from constellation.control import deployment as client_messages
 from constellation.control.deployment import (
     INPUT_WINDOW,
+    KILLED,
     OUTPUT_WINDOW,
     Deploy,
     Eof,
@@ -89,8 +90,6 @@ _KILL_LIMIT = 12.0
 _END_LIMIT = 10.0
 """Seconds that agents have to remove what is theirs."""
 _GONE = "the deploy client is gone"
-_KILLED = 128 + signal.SIGKILL
-"""What a program is said to exit with that was killed before anything of it ran."""
 
 _Method = TypeVar("_Method", bound=Callable[..., None])
 
@@ -268,7 +267,7 @@ class Deployment:
         self._killed = True
         self._cause = self._cause or cause
         if not self._running:
-            self._end(Failed(cause, code=_KILLED))
+            self._end(Failed(cause, code=KILLED))
             return
         self._roster.kill(cause)
         self._roster.give_room()
@@ -279,7 +278,7 @@ class Deployment:
     @_contained
     def _end_killed(self) -> None:
         reason = f"{self._cause}, and has not ended within {_KILL_LIMIT:g} s"
-        self._end(Failed(reason, code=_KILLED))
+        self._end(Failed(reason, code=KILLED))
 
     def kill_process(self, number: int, cause: str) -> None:
         """End a process."""
@@ -622,7 +621,7 @@ class Deployment:
         if failure is None:
             return Finished()
         # Whether its initial process was made before it was killed is a matter of luck.
-        return Failed(failure) if self._cause is None else Failed(self._cause, code=_KILLED)
+        return Failed(failure) if self._cause is None else Failed(self._cause, code=KILLED)
 
     def _end(self, last: Failed | Finished) -> None:
         if self._ending:
