@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from constellation.channel.copying import copied
 from constellation.channel.layout import (
     START_OF_ONE,
     Buffer,
@@ -24,26 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoder", "Undecodable", "undecodable"]
 
-_STEP = 1 << 20
 _START_OF_BYTES, _END_OF_BYTES = b"\x80\x05B", b"\x94."
 """What pickle writes before `bytes`, and their length in four bytes, and behind them."""
 _LITTLE = 4096
 """Bytes up to which a copy takes less than a view."""
 
 
-def _raw(part: Buffer) -> bytes:
-    if len(part) <= _STEP:
-        return bytes(part)
-    # A little at a time: other threads shall have their turn.
-    whole = io.BytesIO()
-    with memoryview(part) as view:
-        for at in range(0, len(view), _STEP):
-            whole.write(view[at : at + _STEP])
-    return whole.getvalue()
-
-
 _DECODERS: dict[str, Callable[[Any], Any]] = {
-    "raw": _raw,
+    "raw": copied,
     "json": msgspec.json.decode,
     "msgpack": msgspec.msgpack.decode,
 }
@@ -162,7 +151,7 @@ class Decoder:
         if len(stretches) == 3 and stretches[2] == _END_OF_BYTES:
             start, content, _ = stretches
             if start[:3] == _START_OF_BYTES and start[3:] == len(content).to_bytes(8, "little")[:4]:
-                return _raw(content)
+                return copied(content)
         file = io.BytesIO(stretches[0]) if len(stretches) == 1 else Joined(stretches)
         return ImageUnpickler(file, self._image, buffers=buffers).load()
 

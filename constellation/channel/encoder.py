@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from constellation.channel import culprit
+from constellation.channel.copying import part_of, pieces_of
 from constellation.channel.layout import (
     LARGE,
     READONLY,
     REFERENCE,
-    Buffer,
     Entry,
     pack_large,
     pack_small,
@@ -27,6 +27,7 @@ from constellation.channel.layout import (
 from constellation.channel.pickling import ImagePickler
 from constellation.errors import SerializationError
 from constellation.transport.memory import Lent
+from constellation.wire.fragments import Part
 
 if TYPE_CHECKING:
     from constellation.channel.byvalue import ImageRecord
@@ -81,13 +82,13 @@ class Encoder:
         # Of pickles most have one chunk. Which chunks belong to which value is noted only once the
         # message is large; until then there is one for each.
         self._chunks: list[Any] = []
-        self._buffers: list[tuple[Buffer, int]] = []
+        self._buffers: list[tuple[Part, int]] = []
         self._entries: list[Entry] = []
         self._large = False
         self._length = 0  # the chunks of the values that count, if it is large
         self._placed = 0  # their buffers
         self._dirty = False  # there is more than that: something was interrupted
-        self._encode: Callable[[Any], bytes] | None = None
+        self._encode: Callable[[Any], Part] | None = None
         self.count = 0
         if codec == "pickle":
             pickler = ImagePickler(
@@ -99,7 +100,7 @@ class Encoder:
             self._pickler: ImagePickler | None = pickler
             self._dump: Callable[[Any], None] = pickler.dump
             self._clear_memo: Callable[[], None] = pickler.clear_memo
-            self._pack: Callable[[list[Any]], list[Buffer]] = pack_small
+            self._pack: Callable[[list[Any]], list[Part]] = pack_small
         else:
             self._pickler = None
             self._encode = _ENCODERS[codec]
@@ -132,8 +133,8 @@ class Encoder:
                 self.count = count
                 self._dirty = False
                 return len(chunks[-1])
-            length = len(chunks)
             size, placed = self._note()
+            length = len(chunks)
             # The value is added by these lines together.
             self.count = count
             self._length = length
@@ -177,13 +178,13 @@ class Encoder:
         self.count = self._length = self._placed = 0
         self._restore()
 
-    def take(self) -> tuple[list[Buffer], int]:
+    def take(self) -> tuple[list[Part], int]:
         """The message with all values, and their number, in one step."""
         message, count = self.message(), self.count
         self.clear()
         return message, count
 
-    def cut(self) -> tuple[list[Buffer], int]:
+    def cut(self) -> tuple[list[Part], int]:
         """Take the value that was added last back, as a message of its own, and its size."""
         if self._dirty:
             self._restore()
@@ -215,9 +216,9 @@ class Encoder:
             self._large = True
             entries[:] = noted
         before = self._length
-        for index in range(before, len(chunks)):
+        for index in reversed(range(before, len(chunks))):
             if type(chunks[index]) is not bytes:
-                chunks[index] = bytes(chunks[index])  # the value's own memory
+                chunks[index : index + 1] = pieces_of(chunks[index])  # the value's own memory
         length = sum(map(len, chunks[before:]))
         placed = len(buffers)
         own = placed - self._placed
@@ -268,7 +269,7 @@ class _Output:
 
 
 def _out_of_band(
-    keep: Callable[[tuple[Buffer, int]], None], lend: Lend | None, buffer: pickle.PickleBuffer
+    keep: Callable[[tuple[Part, int]], None], lend: Lend | None, buffer: pickle.PickleBuffer
 ) -> bool:
     """Whether a buffer goes into the pickle; else it is kept, as it is now."""
     raw = buffer.raw()
@@ -281,20 +282,20 @@ def _out_of_band(
         if lent is not None:
             keep((lent, flags | REFERENCE))
             return False
-    whole: Buffer = raw.obj if type(raw.obj) is bytes else b""  # immutable: needs no copy
+    whole: Part = raw.obj if type(raw.obj) is bytes else b""  # immutable: needs no copy
     if len(whole) != size:
-        whole = bytes(raw)
+        whole = part_of(raw)
     keep((whole, flags))
     return False
 
 
-def _size(part: Buffer) -> int:
+def _size(part: Part) -> int:
     """The bytes that a part of a message takes at its receiver."""
     return part.size if type(part) is Lent else len(part)
 
 
 def _append_encoded(
-    append: Callable[[bytes], None], encode: Callable[[Any], bytes], value: Any
+    append: Callable[[Part], None], encode: Callable[[Any], Part], value: Any
 ) -> None:
     append(encode(value))
 
@@ -303,15 +304,15 @@ def _nothing() -> None:
     pass
 
 
-def _encode_raw(value: Any) -> bytes:
+def _encode_raw(value: Any) -> Part:
     if type(value) is bytes:
         return value
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
+        return part_of(value)
     raise SerializationError("value", f"a raw channel takes bytes, not {type(value).__qualname__}")
 
 
-_ENCODERS: dict[str, Callable[[Any], bytes]] = {
+_ENCODERS: dict[str, Callable[[Any], Part]] = {
     "raw": _encode_raw,
     "json": msgspec.json.encode,
     "msgpack": msgspec.msgpack.encode,

@@ -27,6 +27,9 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from constellation.channel.copying import STEP
+from constellation.wire.fragments import Part
+
 __all__ = [
     "LARGE",
     "READONLY",
@@ -46,8 +49,6 @@ Buffer = bytes | bytearray | memoryview
 
 LARGE = 64 << 10
 """Bytes from which something is not copied into the message but becomes a part of it."""
-
-_STEP = 1 << 20
 
 READONLY, REFERENCE = 1, 2
 """Flags of a buffer."""
@@ -69,7 +70,7 @@ class Entry(NamedTuple):
     buffers: int
 
 
-def pack_small(chunks: Sequence[bytes]) -> list[Buffer]:
+def pack_small(chunks: Sequence[bytes]) -> list[Part]:
     """The parts of a small message, which has one. Each chunk is the pickle of a value."""
     count = len(chunks)
     if count == 1:
@@ -94,8 +95,8 @@ def lengths_of_small(data: bytes, count: int) -> tuple[tuple[int, ...], int]:
 
 
 def pack_large(
-    chunks: Sequence[bytes], entries: Sequence[Entry], buffers: Sequence[tuple[Buffer, int]]
-) -> list[Buffer]:
+    chunks: Sequence[bytes], entries: Sequence[Entry], buffers: Sequence[tuple[Part, int]]
+) -> list[Part]:
     """The parts of a large message.
 
     Args:
@@ -249,7 +250,7 @@ class Joined:
                     break
                 self._at = stretch
             # A little at a time: other threads shall have their turn.
-            step = min(len(self._at), len(view) - done, _STEP)
+            step = min(len(self._at), len(view) - done, STEP)
             view[done : done + step] = self._at[:step]
             self._at = self._at[step:]
             done += step

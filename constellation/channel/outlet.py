@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from constellation.channel.context import Context
     from constellation.operation import Examination, Waiter
     from constellation.transport.peer import Peer
-    from constellation.wire.frames import Buffer
+    from constellation.wire.fragments import Part
 
 __all__ = ["VALUE_WEIGHT", "Outlet", "Packed", "Waiting"]
 
@@ -57,7 +57,7 @@ _BUSY = 800e-6
 """Seconds since the last batch after which a value leaves at once; more, up to the second, while
 batches are full."""
 
-Packed = tuple["list[Buffer]", int]
+Packed = tuple["list[Part]", int]
 """The parts of one value, and its weight."""
 
 _ELSEWHERE: Packed = [], 0
@@ -419,7 +419,7 @@ class Outlet:
         self._calm = 0
         self._refresh()
 
-    def _mark_sent(self, parts: list[Buffer]) -> None:
+    def _mark_sent(self, parts: list[Part]) -> None:
         """The stream has what was lent: it is the peer's to give back."""
         for part in parts:
             if type(part) is Lent:

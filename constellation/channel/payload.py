@@ -13,11 +13,12 @@ from constellation.channel.decoder import Decoder, Undecodable
 from constellation.channel.encoder import Encoder
 from constellation.channel.layout import Buffer
 from constellation.errors import SerializationError
+from constellation.wire.fragments import Part
 
 if TYPE_CHECKING:
     from constellation.channel.byvalue import ImageRecord
 
-__all__ = ["Buffer", "Decoder", "Encoder", "Undecodable", "dump_call", "load_call"]
+__all__ = ["Buffer", "Decoder", "Encoder", "Part", "Undecodable", "dump_call", "load_call"]
 
 
 def dump_call(
@@ -25,7 +26,7 @@ def dump_call(
     start: Callable[..., object],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-) -> list[Buffer]:
+) -> list[Part]:
     """What is to be called in a new process, as the parts of a message.
 
     Warns where the variables that it captures make it large.

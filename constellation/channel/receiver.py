@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from constellation.awaited import Awaited, AwaitsValues
 from constellation.channel import context
+from constellation.channel.copying import LONG, give_back
 from constellation.channel.mailbox import Mailbox, Message, Opened
 from constellation.channel.makefile import ReceiverFile
 from constellation.channel.payload import Decoder, Undecodable
@@ -225,7 +226,7 @@ class Receiver(Generic[T_co]):
             values = message.values
             if values is None:
                 codec = mailbox.codec
-                if message.count == 1:
+                if message.count == 1 and message.weight < LONG:
                     value = self._decoder.decode_one(message.parts, codec)
                     failed = type(value) is Undecodable
                     if failed:
@@ -242,8 +243,9 @@ class Receiver(Generic[T_co]):
                 if Undecodable in map(type, decoded):
                     self._blame(message, decoded, codec)
                 values = message.values = deque(decoded)
+                parts, message.parts = message.parts, []
                 del decoded
-                message.parts = []
+                give_back(parts)  # who is interrupted in this finds the values
             self._values = values
             return None
 

@@ -21,7 +21,7 @@ import constellation.errors
 from constellation.awaited import Awaited, AwaitsRoom
 from constellation.channel.context import Context, current
 from constellation.channel.mailbox import Mailbox, Message
-from constellation.channel.payload import Buffer, dump_call, load_call
+from constellation.channel.payload import Buffer, Part, dump_call, load_call
 from constellation.control.messages import Accept, Cancel, Ready, Spawn
 from constellation.errors import NoCapacity, SpawnError
 from constellation.operation import Examination, Operation, Waiter, Waits
@@ -133,7 +133,7 @@ class _Spawn(Operation["Pid"]):
 
     def _reset(self) -> None:
         self._request = 0
-        self._parts: list[Buffer] = []
+        self._parts: list[Part] = []
         self._pid: Pid | None = None
         self._ready = False
         self._error: SpawnError | None = None

@@ -14,7 +14,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Mapping"]
+__all__ = ["LONG", "Mapping"]
+
+LONG = 32 << 20
+"""Bytes of memory up to which the system takes it back within a few milliseconds."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -80,6 +83,15 @@ class Mapping:
         """Have what is written from now on stay in this process, and be copied in its forks."""
         self._map(self._address, mmap.MAP_PRIVATE | _MAP_FIXED)
         self.private = True
+
+    def shrink(self) -> bool:
+        """Unmap some of it; says whether what is left is soon closed. Nothing may hold it."""
+        assert not self.held
+        if self._size > LONG:
+            left = (self._size - LONG) // mmap.PAGESIZE * mmap.PAGESIZE
+            _libc.munmap(self._address + left, self._size - left)
+            self._size = left
+        return self._size <= LONG
 
     def close(self) -> None:
         """Unmap it. Nothing may hold it."""

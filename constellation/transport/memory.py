@@ -202,17 +202,27 @@ class Memory:
         self._wanted: dict[tuple[Peer, Place], tuple[Ledger, Reference, Callable[..., None]]] = {}
         self.due: float | None = None
         self._trim_at: float | None = None  # what is mapped
+        self._leaving: list[Mapping] = []
 
     def trim(self, now: float) -> None:
         """Give up what was not used for a while."""
         if self.pool.due is not None and self.pool.due <= now:
             self.pool.trim(now)
         if self._trim_at is not None and self._trim_at <= now:
-            for inode, mapping in list(self.mapped.items()):
-                if not mapping.held and (mapping.private or mapping.used + KEEP <= now):
-                    self._unmap(inode)
-            self._trim_at = now + KEEP if self.mapped else None
+            self._trim_mapped(now)
         self._set_due()
+
+    def _trim_mapped(self, now: float) -> None:
+        leaving = self._leaving
+        for inode, mapping in list(self.mapped.items()):
+            if not mapping.held and (mapping.private or mapping.used + KEEP <= now):
+                leaving.append(self.mapped.pop(inode))
+        while leaving and leaving[-1].shrink():
+            leaving.pop().close()
+        if leaving:
+            self._trim_at = now  # what is large goes a little at a time
+        else:
+            self._trim_at = now + KEEP if self.mapped else None
 
     def lend(self, peer: Peer, data: memoryview) -> Lent | None:
         """Copy a buffer to where the peer can map it; None if it cannot. Takes the lock."""
@@ -231,7 +241,7 @@ class Memory:
         # Made before the copy: whatever interrupts that, the block is given back.
         part = Lent.of(block, data.nbytes, self.pool)
         try:
-            block.view[: data.nbytes] = data
+            block.fill(data)
         except ValueError:
             if block.closed:
                 return None  # the peer has ended meanwhile

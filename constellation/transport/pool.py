@@ -20,7 +20,10 @@ import mmap
 import os
 import struct
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+from constellation.transport.mapping import LONG
 
 __all__ = ["DISCARDED", "KEEP", "LEDGER_SIZE", "LENT", "RETURNED", "Block", "Pool", "entry_of"]
 
@@ -43,6 +46,11 @@ KEEP = 1.0
 _LOOK = 64.0
 """Seconds: how long a free block is kept; and how seldom is looked for those that came back."""
 
+_STEP = 1 << 20
+"""Bytes that are written at a time: some tenths of a millisecond."""
+
+_MADV_POPULATE_WRITE = 23  # Linux 5.14
+
 _offer = struct.Struct("<QIQ16s")
 
 
@@ -60,6 +68,8 @@ class Block:
         fd: Its descriptor in this process.
         inode: What tells it from other files, should the number mean another file one day.
         view: Its bytes.
+        size: How many those are.
+        fresh: Nothing was written to it.
         borrower: The key of the process that has it.
         free_since: Since when nobody has it.
         closed: It is given up.
@@ -70,9 +80,39 @@ class Block:
     inode: int
     memory: mmap.mmap
     view: memoryview
+    size: int
+    fresh: bool = True
     borrower: bytes = b""
     free_since: float | None = None
     closed: bool = False
+
+    def fill(self, data: memoryview) -> None:
+        """Write to it, a little at a time: other threads shall have their turn.
+
+        Raises:
+            ValueError: It is closed.
+        """
+        fresh, self.fresh = self.fresh, False
+        for at in range(0, len(data), _STEP):
+            piece = data[at : at + _STEP]
+            if fresh:
+                # All its pages at once, which takes half as long as a fault for each. Where the
+                # system cannot do that, faults it is.
+                with suppress(OSError):
+                    self.memory.madvise(_MADV_POPULATE_WRITE, at, len(piece))
+            self.view[at : at + len(piece)] = piece
+
+    def shrink(self) -> bool:
+        """Give some of its memory back to the system; says whether what is left is soon closed.
+
+        Nothing may be in it that anybody reads. It is closed to its user from now on.
+        """
+        if self.size > LONG:
+            self.closed = True
+            self.view.release()
+            self.size -= LONG
+            os.truncate(self.fd, self.size)
+        return self.size <= LONG
 
     def close(self) -> None:
         """Give it up. Who has mapped it keeps it."""
@@ -107,6 +147,7 @@ class Pool:
     unsent: deque[Block] = field(default_factory=deque)
     due: float | None = None
     _blocks: dict[int, Block] = field(default_factory=dict)
+    _leaving: list[Block] = field(default_factory=list)
     _ledger: mmap.mmap | None = None
     _ledger_fd: int = -1
     _ledger_inode: int = 0
@@ -147,18 +188,26 @@ class Pool:
         block = self._blocks.get(index)
         if block is None or block.inode != inode or block.free_since is not None:
             raise ValueError(f"no block {index} is lent")
-        if block.borrower != borrower or size > len(block.view):
+        if block.borrower != borrower or size > block.size:
             raise ValueError(f"block {index} is another one's")
         return bytes(block.view[:size])
 
     def trim(self, now: float) -> None:
-        """Close what was free for long."""
-        self._reclaim(now)
-        for block in list(self._blocks.values()):
-            if block.free_since is not None and block.free_since + KEEP <= now:
-                self._drop(block)
-        self._look = min(2 * self._look, _LOOK)
-        self.due = now + self._look if self._blocks else None
+        """Close what was free for long, what is large a little at a time: it is soon due again."""
+        leaving = self._leaving
+        if not leaving:
+            self._reclaim(now)
+            for block in list(self._blocks.values()):
+                if block.free_since is not None and block.free_since + KEEP <= now:
+                    del self._blocks[block.index]
+                    leaving.append(block)
+            self._look = min(2 * self._look, _LOOK)
+        while leaving and leaving[-1].shrink():
+            leaving.pop().close()
+        if leaving:
+            self.due = now
+        else:
+            self.due = now + self._look if self._blocks else None
 
     def forget(self, borrower: bytes) -> None:
         """A borrower is gone: what it had is not used again, since a fork of it may have it."""
@@ -170,6 +219,8 @@ class Pool:
         """Give everything up."""
         for block in list(self._blocks.values()):
             self._drop(block)
+        while self._leaving:
+            self._leaving.pop().close()
         if self._ledger is not None:
             self._ledger.close()
             os.close(self._ledger_fd)
@@ -194,9 +245,9 @@ class Pool:
         fitting = [
             block
             for block in self._blocks.values()
-            if block.free_since is not None and size <= len(block.view) <= _ROOMY * size
+            if block.free_since is not None and size <= block.size <= _ROOMY * size
         ]
-        return min(fitting, key=lambda block: len(block.view), default=None)
+        return min(fitting, key=lambda block: block.size, default=None)
 
     def _made(self, size: int) -> Block | None:
         if len(self._blocks) == _MOST:
@@ -210,7 +261,7 @@ class Pool:
         except OSError:
             return None  # no descriptor or no memory; the buffer travels through the socket then
         index = next(index for index in range(_MOST) if index not in self._blocks)
-        block = self._blocks[index] = Block(index, fd, inode, memory, memoryview(memory))
+        block = self._blocks[index] = Block(index, fd, inode, memory, memoryview(memory), rounded)
         return block
 
     def _drop(self, block: Block) -> None:

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from constellation.wire.frames import Buffer
 
-__all__ = ["growing", "split"]
+__all__ = ["Part", "Pieces", "growing", "split"]
 
 
-def split(parts: list[Buffer], limit: int) -> list[tuple[bool, list[Buffer]]]:
+class Pieces:
+    """A part that is to be sent, in several places of memory.
+
+    Each of them is free when it was delivered, and not all at the end of the last one.
+    """
+
+    __slots__ = ("_size", "pieces")
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self.pieces = pieces
+        self._size = sum(map(len, pieces))
+
+    def __len__(self) -> int:
+        return self._size
+
+
+Part = Buffer | Pieces
+"""Of what is to be sent."""
+
+
+def split(parts: Iterable[Part], limit: int) -> list[tuple[bool, list[Buffer]]]:
     """Parts cut into fragments of at most `limit` bytes.
 
     For each: whether it goes on with the last part of the one before, and its pieces.
@@ -17,15 +39,20 @@ def split(parts: list[Buffer], limit: int) -> list[tuple[bool, list[Buffer]]]:
     joined = False
     room = limit
     for part in parts:
-        view = memoryview(part)
-        at = 0
-        while len(view) - at > room:
-            pieces.append(view[at : at + room])
-            fragments.append((joined, pieces))
-            at += room
-            pieces, joined, room = [], True, limit
-        pieces.append(view[at:])
-        room -= len(view) - at
+        for index, piece in enumerate(part.pieces if isinstance(part, Pieces) else (part,)):
+            view = memoryview(piece)
+            if index:
+                # What a fragment begins with may go on with the part before, and nothing else.
+                fragments.append((joined, pieces))
+                pieces, joined, room = [], True, limit
+            at = 0
+            while len(view) - at > room:
+                pieces.append(view[at : at + room])
+                fragments.append((joined, pieces))
+                at += room
+                pieces, joined, room = [], True, limit
+            pieces.append(view[at:])
+            room -= len(view) - at
     fragments.append((joined, pieces))
     return fragments
 

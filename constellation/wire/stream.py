@@ -31,12 +31,13 @@ can come between; whatever is interrupted before that has not happened.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 from constellation.wire.codec import INLINE_LIMIT, PLAIN, pack_plain
 from constellation.wire.errors import WireError
 from constellation.wire.events import Arrived, Closed, Event, Opened
-from constellation.wire.fragments import growing, split
+from constellation.wire.fragments import Part, growing, split
 from constellation.wire.frames import Buffer, Close, Credit, Data, Open, Sequenced
 
 if TYPE_CHECKING:
@@ -151,12 +152,13 @@ class Outbound:
         """End what one Sender sends."""
         self._push(Close(self.number, self.last + 1))
 
-    def push(self, parts: list[Buffer], count: int, weight: int) -> None:
+    def push(self, parts: Sequence[Part], count: int, weight: int) -> None:
         """Send values that `fits` allows. The parts belong to the stream from now on."""
-        frame = Data(self.number, self.last + 1, count, weight, False, False, parts)
-        if frame.size > self._fragment:
+        if sum(map(len, parts)) > self._fragment:
             self._push_fragments(parts, count, weight)
             return
+        whole = cast("list[Buffer]", parts)  # pieces are larger than that
+        frame = Data(self.number, self.last + 1, count, weight, False, False, whole)
         link = self._link
         if not self.queued:
             link.queue(self)
@@ -194,7 +196,7 @@ class Outbound:
         frames.append(frame)
         return message
 
-    def _push_fragments(self, parts: list[Buffer], count: int, weight: int) -> None:
+    def _push_fragments(self, parts: Sequence[Part], count: int, weight: int) -> None:
         fragments = list(split(parts, self._fragment))
         final = len(fragments) - 1
         frames = [

@@ -58,6 +58,13 @@ def test_a_benchmark_prints_a_line_for_each_of_its_figures(
         assert LINE.fullmatch(line), line
 
 
+def test_round_trips_are_measured_beside_values_of_three_kinds() -> None:
+    printed = run("beside", "--rounds", "1", "--size", "0.05")
+    assert len(printed) == 3
+    for line in printed:
+        assert ALONE.fullmatch(line), line
+
+
 def test_the_scheduler_is_measured_on_clusters_of_three_sizes() -> None:
     printed = run("scheduler", "--nodes", "160", "--each", "50", "--moves", "20", "--rounds", "2")
     assert len(printed) == 8

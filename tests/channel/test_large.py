@@ -11,7 +11,7 @@ import pytest
 COMMON = """
     import gc, os, signal, sys, time, warnings
     import numpy as np
-    from constellation import ProcessExited, Receiver, Sender, init, spawn
+    from constellation import ChannelClosed, ProcessExited, Receiver, Sender, init, spawn
     from constellation.channel import context
 
     SIZE = 1 << 20
@@ -176,6 +176,85 @@ def test_memory_is_given_back_when_nothing_is_sent_any_more(tmp_path: Path) -> N
         """,
     )
     assert out == b"fine\n"
+
+
+def test_gigantic_values_of_all_kinds_are_intact_and_leave_nothing(tmp_path: Path) -> None:
+    out = run(
+        tmp_path,
+        """
+    LARGE = (33 << 20) + 12345
+
+    def child(parent):
+        pattern = np.arange(LARGE // 8, dtype=np.uint64)
+        data = pattern.tobytes() + b"end"
+        changed = bytearray(data)
+        with Sender(parent) as sender:
+            for first in (pattern, data, changed, (1, changed, data, pattern[::2]), pattern):
+                sender.send(first).block()
+                if first is pattern:
+                    until(lambda: context.current().transport.peer(parent).lends)
+        with Sender(parent, name="raw", codec="raw") as raw:
+            raw.send_many([changed, data, memoryview(pattern)]).block()
+            changed[:] = bytes(len(changed))  # is not seen by the receiver
+        Receiver(parent).recv().block()
+        until(lambda: not (memory().pool._blocks or memory().pool._leaving))
+
+    init()
+    pid = spawn(child).block()
+    pattern = np.arange(LARGE // 8, dtype=np.uint64)
+    data = pattern.tobytes() + b"end"
+    with Receiver(pid) as values:
+        array, content, mutable, several, last = values
+    assert (array == pattern).all() and (last == pattern).all()
+    assert (content, type(mutable), bytes(mutable)) == (data, bytearray, data)
+    assert (several[0], several[1], several[2]) == (1, data, data)
+    assert (several[3] == pattern[::2]).all()
+    with Receiver(pid, name="raw") as raw:
+        assert list(raw) == [data, data, data[:-3]]
+    assert memory().mapped
+    del array, last, several
+    until(lambda: not (memory().mapped or memory()._leaving))
+    Sender(pid).send("done").block()
+    print("fine")
+        """,
+    )
+    assert out == b"fine\n"
+
+
+def test_an_interrupt_while_memory_is_given_back_loses_no_value(tmp_path: Path) -> None:
+    out = run(
+        tmp_path,
+        """
+    LARGE = 40 << 20
+
+    def child(parent):
+        with Sender(parent) as sender:
+            for number in range(3):
+                sender.send(bytes([number]) * LARGE).block()
+
+    init()
+    from constellation.channel import receiver as module
+    give_back = module.give_back
+    def interrupted(parts):
+        give_back(parts)
+        raise KeyboardInterrupt
+    module.give_back = interrupted
+    receiver = Receiver(spawn(child).block())
+    seen = []
+    while True:
+        try:
+            value = receiver.recv().block()
+        except KeyboardInterrupt:
+            seen.append("interrupt")
+        except ChannelClosed:
+            break
+        else:
+            seen.append((value[0], value[-1], len(value) == LARGE))
+    print(seen)
+        """,
+    )
+    values = [(number, number, True) for number in range(3)]
+    assert out.decode() == f"{[each for value in values for each in ('interrupt', value)]}\n"
 
 
 def test_what_was_not_sent_after_all_takes_no_block(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from constellation.transport.mapping import Mapping
+from constellation.transport.mapping import LONG, Mapping
 
 SIZE = 1 << 16
 
@@ -69,6 +72,38 @@ def test_what_is_written_after_isolation_stays_here(mapping: Mapping, file: int)
     view[:3] = b"new"
     assert view[:5] == b"newst"
     assert os.pread(file, 5, 0) == b"first"
+
+
+def mapped(inode: int) -> int:
+    """Bytes of a file that are mapped."""
+    total = 0
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        addresses, _, _, _, number, *_ = line.split()
+        if int(number) == inode:
+            start, end = addresses.split("-")
+            total += int(end, 16) - int(start, 16)
+    return total
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_large_one_is_unmapped_a_little_at_a_time(file: int, isolated: bool) -> None:
+    size = 3 * LONG + mmap.PAGESIZE + 5
+    os.truncate(file, size)
+    inode = os.fstat(file).st_ino
+    mapping = Mapping(os.dup(file), size)
+    if isolated:
+        mapping.isolate()
+    np.asarray(mapping.hold(lambda: None))[:: mmap.PAGESIZE] = 1
+    mapping.held = False
+    assert mapped(inode) == 3 * LONG + 2 * mmap.PAGESIZE
+    steps = []
+    while not mapping.shrink():
+        steps.append(mapped(inode))
+    assert steps == [2 * LONG + mmap.PAGESIZE, LONG + mmap.PAGESIZE]
+    assert mapped(inode) <= LONG
+    mapping.close()
+    assert mapped(inode) == 0
 
 
 def test_what_cannot_be_mapped_says_why_and_keeps_nothing() -> None:

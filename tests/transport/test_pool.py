@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from constellation.transport.mapping import LONG
 from constellation.transport.pool import (
     DISCARDED,
     KEEP,
@@ -141,3 +142,66 @@ def test_without_memory_there_is_no_block(pool: Pool, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "memfd_create", fail)
     assert pool.take(MIB, A, 0.0) is None
+
+
+@pytest.mark.parametrize("size", [100_000, MIB, 3 * MIB + 5])
+def test_what_is_written_is_there(pool: Pool, ledger: mmap.mmap, size: int) -> None:
+    for fill in (b"abc", b"defgh"):  # into a fresh block, and one that was used
+        data = (fill * size)[:size]
+        block = taken(pool, size)
+        block.fill(memoryview(data))
+        assert os.pread(block.fd, size, 0) == block.view[:size] == data
+        ledger[entry_of(block.index)] = RETURNED
+    assert len(pool._blocks) == 1
+
+
+def test_where_pages_cannot_be_had_at_once_they_come_one_by_one(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("constellation.transport.pool._MADV_POPULATE_WRITE", 12345)
+    block = taken(pool, 2 * MIB)
+    block.fill(memoryview(b"x" * 2 * MIB))
+    assert bytes(block.view) == b"x" * 2 * MIB
+
+
+def test_nothing_is_written_to_what_was_closed_meanwhile(pool: Pool) -> None:
+    block = taken(pool, MIB)
+    pool.forget(A)
+    with pytest.raises(ValueError, match=r"closed|released"):
+        block.fill(memoryview(bytes(MIB)))
+
+
+def test_a_large_block_goes_a_little_at_a_time(pool: Pool, ledger: mmap.mmap) -> None:
+    size = 3 * LONG + MIB
+    block = taken(pool, size, now=0.0)
+    block.fill(memoryview(bytes(size)))
+    ledger[entry_of(block.index)] = RETURNED
+    pool.trim(KEEP)  # seen to be free
+    held = []
+    pool.trim(2 * KEEP)
+    while pool.due == 2 * KEEP:
+        held.append(os.fstat(block.fd).st_blocks * 512)
+        pool.trim(2 * KEEP)
+    assert held == [3 * LONG, 2 * LONG]
+    assert (pool.due, block.closed) == (None, True)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(block.fd)
+
+
+def test_what_is_going_is_not_lent(pool: Pool, ledger: mmap.mmap) -> None:
+    block = taken(pool, 4 * LONG, now=0.0)
+    ledger[entry_of(block.index)] = RETURNED
+    pool.trim(KEEP)
+    pool.trim(2 * KEEP)
+    assert pool.due == 2 * KEEP
+    other = taken(pool, 3 * LONG, now=2 * KEEP)
+    assert other is not block
+    assert other.index == block.index  # the ledger speaks of the new one
+    other.fill(memoryview(bytes(3 * LONG)))
+    while block.size > LONG:
+        pool.trim(2 * KEEP)
+    assert not other.closed
+    pool.close()
+    assert other.closed
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(block.fd)
