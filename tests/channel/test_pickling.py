@@ -205,35 +205,51 @@ def run(source: str) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
+# `echo` runs in a fork from before the classes of a test are made, so it does not know them.
+ANOTHER_PROCESS = """
+import os, socket
+from constellation.channel.payload import Decoder, Encoder
+from constellation.process.image import Image
+
+image = Image.capture()
+here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+def send(end, value):
+    encoder = Encoder("pickle", image)
+    encoder.add(value)
+    end.send(encoder.take()[0][0])
+
+def receive(end):
+    return Decoder(image).decode([end.recv(65536)], 1, "pickle")[0]
+
+def fork(echo):
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            here.close()
+            echo()
+            status = 0
+        finally:
+            os._exit(status)
+    there.close()
+    return child
+"""
+
+
+def run_with_another_process(source: str) -> None:
+    run(ANOTHER_PROCESS + textwrap.dedent(source))
+
+
 def test_classes_by_value_keep_their_identity_in_another_process() -> None:
-    # The class is unknown to the process that reads, which is a fork from before it was made.
-    run("""
-        import os, socket
-        from constellation.channel.payload import Decoder, Encoder
-        from constellation.process.image import Image
+    run_with_another_process("""
+        def echo():
+            first, second = receive(there), receive(there)
+            assert type(first) is type(second) and first is not second
+            assert type(first).__qualname__ == "Late" and first.other() is type(first)
+            send(there, first)
 
-        image = Image.capture()
-        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-
-        def send(end, value):
-            encoder = Encoder("pickle", image)
-            encoder.add(value)
-            end.send(encoder.take()[0][0])
-
-        def receive(end):
-            return Decoder(image).decode([end.recv(65536)], 1, "pickle")[0]
-
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                first, second = receive(there), receive(there)
-                assert type(first) is type(second) and first is not second
-                assert type(first).__qualname__ == "Late" and first.other() is type(first)
-                send(there, first)
-                status = 0
-            finally:
-                os._exit(status)
+        child = fork(echo)
 
         class Late:
             def other(self):
@@ -243,6 +259,69 @@ def test_classes_by_value_keep_their_identity_in_another_process() -> None:
         send(here, Late())
         assert os.waitpid(child, 0)[1] == 0
         assert type(receive(here)) is Late
+    """)
+
+
+def test_classes_by_value_have_their_slots_in_another_process_and_come_back() -> None:
+    run_with_another_process("""
+        import dataclasses, weakref
+
+        def echo():
+            for _ in range(9):
+                value = receive(there)
+                try:
+                    value.unheard_of = 1
+                except AttributeError:
+                    pass
+                else:
+                    assert type(value).__name__ == "Open"
+                send(there, value)
+
+        child = fork(echo)
+
+        @dataclasses.dataclass(slots=True)
+        class Data:
+            number: int = 1
+
+        @dataclasses.dataclass(slots=True)
+        class MoreData(Data):
+            more: int = 2
+
+        class Referred:
+            __slots__ = ("number", "__weakref__")
+
+        class Text:
+            __slots__ = "number"
+
+        class Described:
+            __slots__ = {"number": "how many"}
+
+        class Mangled:
+            __slots__ = ("__hidden",)
+            number = property(lambda self: self.__hidden)
+            def __init__(self):
+                self.__hidden = 1
+
+        class Derived(Text):
+            __slots__ = ("more",)
+
+        class Open(Text):
+            __slots__ = ("__dict__",)
+
+        class Looped:
+            __slots__ = ("number", "other")
+
+        values = [Data(), MoreData(), Mangled()]
+        values += [Referred(), Text(), Described(), Derived(), Open(), Looped()]
+        for value in values:
+            if not isinstance(value, (Data, Mangled)):
+                value.number = 1
+            if type(value) is Looped:
+                value.other = value
+            send(here, value)
+            back = receive(here)
+            assert type(back) is type(value) and back.number == 1
+        assert os.waitpid(child, 0)[1] == 0
     """)
 
 
