@@ -49,6 +49,7 @@ from constellation.process.writers import Writers
 from constellation.resources import RESOURCES_DEFAULT, Resources
 from constellation.settings import Settings, Start
 from constellation.transport import leaving
+from constellation.transport.descriptors import explained
 from constellation.transport.transport import Transport
 from constellation.uncaught import show_users_frames
 from constellation.version import VERSION
@@ -291,7 +292,7 @@ def _give_way(unborn: birth.Unborn) -> NoReturn:
         unborn.give_way(again)
     except OSError as error:
         origin.resume()
-        raise InitError(f"init() cannot start a process: {error.strerror}") from error
+        raise InitError(f"init() cannot start a process: {explained(error)}") from error
     except InitError:
         origin.resume()
         raise
@@ -322,7 +323,7 @@ def _failed_to(what: str, error: OSError, origin: Origin, *connection: socket.so
     origin.resume()
     for end in connection:
         end.close()
-    return InitError(f"init() cannot {what}: {error.strerror}")
+    return InitError(f"init() cannot {what}: {explained(error)}")
 
 
 def _node(newborn: Newborn) -> str | None:
@@ -350,7 +351,11 @@ def _enter(
     show_users_frames(_node(newborn))
     if identity.parent is not None:
         _work(runtime, identity.parent, origin)
-    transport.start()
+    try:
+        transport.start()
+    except OSError as error:
+        origin.resume()
+        raise InitError(f"init() cannot start a thread: {explained(error)}") from None
     origin.resume()
 
 

@@ -26,7 +26,7 @@ from constellation.bridge.events import Event, ExitEvent
 from constellation.bridge.human import HumanRenderer, Look
 from constellation.bridge.interruption import ENDING, Action, Interruption
 from constellation.bridge.jsonlines import JsonRenderer
-from constellation.bridge.printer import Printer
+from constellation.bridge.printer import NoThread, Printer
 from constellation.bridge.roster import Roster
 from constellation.bridge.stdin import TerminalRelay
 from constellation.control.messages import Crippled, FromHost
@@ -53,6 +53,10 @@ _CAUGHT = (*ENDING, *_PASSED_ON, signal.SIGTSTP, signal.SIGCHLD)
 _IGNORED = (signal.SIGTTIN, signal.SIGTTOU, signal.SIGPIPE)
 _INTERNAL_FAILURE = 70
 _OUTPUT_FAILURE = 74
+_NO_THREAD = (
+    b"constellation: the command can have no thread: the user or the control group may not have so "
+    b"many processes and threads\n"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +94,9 @@ def run(program: Program) -> NoReturn:
             ignore=_IGNORED + tuple(signals.IGNORED_AT_START),
         )
         code = _Bridge(program).run()
+    except NoThread:
+        with contextlib.suppress(OSError):
+            os.write(2, _NO_THREAD)
     except BaseException:  # noqa: BLE001 - whatever it is, the program ends with its bridge
         with contextlib.suppress(OSError):
             os.write(2, f"constellation: the bridge failed:\n{traceback.format_exc()}".encode())

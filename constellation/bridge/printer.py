@@ -33,6 +33,10 @@ def same_file(first: int, second: int) -> bool:
         return False  # one of them is closed
 
 
+class NoThread(Exception):
+    """The system has no more threads."""
+
+
 class Printer:
     """Writes to the standard output and error.
 
@@ -67,7 +71,10 @@ class Printer:
             for lane in set(self._lanes.values())
         ]
         for thread in self._threads:
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise NoThread from error
 
     # -- the loop's side
 

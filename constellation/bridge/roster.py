@@ -71,6 +71,7 @@ from constellation.control.messages import (
     ToProcess,
     Trouble,
     TurnedAway,
+    Unable,
     Unmade,
     Unreached,
     Unwatch,
@@ -359,6 +360,8 @@ class Roster:
         if status.cause is None:
             self._replace(member)
         how = str(status) if status.cause is None else f"{status}: {status.cause}"
+        if status.signal == "SIGABRT":
+            how += ", as libzmq ends a process where it can have no thread"
         self._refuse(member, "SpawnError", f"the new process ended before it could run: {how}")
         if member.unborn and status.success:
             # Without an error, and all the same it has not done what it was to do.
@@ -408,6 +411,8 @@ class Roster:
                 asked = self._spawns.ready(member.number)
                 if asked is not None:
                     self._tell_number(asked[0], Spawned(asked[1]))
+            case Unable(reason):
+                self._refuse(member, "SpawnError", f"cannot start a process: {reason}")
             case Watch(key):
                 self._do(self._tree.watch(key, pid))
             case Unwatch(key):

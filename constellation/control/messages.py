@@ -184,8 +184,18 @@ class TurnedAway(Message, frozen=True):
     strangers: tuple[Stranger, ...]
 
 
+class Unable(Message, frozen=True):
+    """I cannot run, and end: in the place of :class:`Ready`.
+
+    Attributes:
+        reason: Why not.
+    """
+
+    reason: str
+
+
 FromProcess: TypeAlias = (
-    Spawn | Accept | Cancel | Ready | Watch | Unwatch | Examined | Unreached | TurnedAway
+    Spawn | Accept | Cancel | Ready | Watch | Unwatch | Examined | Unreached | TurnedAway | Unable
 )
 
 

@@ -49,6 +49,7 @@ from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 from constellation.process.sigkill import OwnKill
 from constellation.process.signals import Wakeup
+from constellation.transport.descriptors import explained
 
 if TYPE_CHECKING:
     from constellation.control.messages import Site
@@ -118,7 +119,7 @@ def run(task: Task) -> Newborn:
     except OSError as error:
         stream = _stream(task)
         with contextlib.suppress(ConnectionError):
-            stream.send(Failed("SpawnError", f"cannot start a process: {error.strerror}"))
+            stream.send(Failed("SpawnError", f"cannot start a process: {explained(error)}"))
         os._exit(1)
     if child:
         _watch_over(child, task, _stream(task), Wakeup(), pipes, nursery)

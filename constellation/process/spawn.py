@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from constellation.awaited import Awaited, AwaitsRoom
 from constellation.channel.context import Context, current
 from constellation.channel.mailbox import Mailbox, Message
 from constellation.channel.payload import Buffer, Part, dump_call, load_call
-from constellation.control.messages import Accept, Cancel, Ready, Spawn
+from constellation.control.messages import Accept, Cancel, Ready, Spawn, Unable
 from constellation.errors import NoCapacity, SpawnError
 from constellation.operation import Examination, Operation, Waiter, Waits
 from constellation.process import environment
@@ -286,7 +287,6 @@ class _Closure(_FromSpawner):
             mailbox.items.clear()
             mailbox.owner = None
             self._transport.acknowledge(mailbox.peer)
-            self._transport.tell(Ready())
             return True
 
     def _enlist(self, waiter: Waiter) -> bool:
@@ -317,6 +317,17 @@ class _Acceptance(_FromSpawner):
         return self._accepted
 
 
+def _start(transport: Transport) -> None:
+    """Start the transport, and say whether this process can run. If it cannot, it ends."""
+    try:
+        transport.start()
+    except OSError as error:
+        transport.tell(Unable(explained(error)))
+        os._exit(1)
+    with transport.lock:
+        transport.tell(Ready())
+
+
 def receive(context: Context, image: Image, parent: Pid) -> Callable[[], object]:
     """In a new process: wait for what it was spawned for. Starts the transport.
 
@@ -332,7 +343,7 @@ def receive(context: Context, image: Image, parent: Pid) -> Callable[[], object]
         transport.on_go = acceptance.go
     closure = _Closure(transport, mailbox)
     closure.block()
-    transport.start()  # while the bridge and the spawner agree
+    _start(transport)
     acceptance.block()
     difference, *call = closure.parts
     environment.apply(difference, image)

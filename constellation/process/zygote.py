@@ -40,6 +40,7 @@ from constellation.process.directory import RuntimeDirectory
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
 from constellation.process.signals import Wakeup
+from constellation.transport.descriptors import explained
 
 if TYPE_CHECKING:
     from constellation.process.command import Command
@@ -212,7 +213,7 @@ class _Zygote:
             child = system.fork_role()
         except OSError as error:
             signals.restore_mask(mask)
-            self._tell(ForkFailed(fork.number, f"cannot start a process: {error.strerror}"))
+            self._tell(ForkFailed(fork.number, f"cannot start a process: {explained(error)}"))
             child = -1
         if child == 0:
             self._stream.close()

@@ -34,11 +34,18 @@ def require(count: int, fd: int) -> None:
 
 
 def explained(error: OSError) -> str:
-    """What an error of the system says; of the limit of descriptors also how to raise it."""
-    if error.errno != errno.EMFILE:
-        return str(error.strerror)
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return f"{error.strerror}: the limit is {limit}, `ulimit -n` raises it"
+    """What an error of the system says; of a limit also how to raise it."""
+    match error.errno:
+        case errno.EMFILE:
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            return f"{error.strerror}: the limit is {limit}, `ulimit -n` raises it"
+        case errno.EAGAIN:
+            return f"{error.strerror}: {TOO_MANY}"
+        case _:
+            return str(error.strerror)
+
+
+TOO_MANY = "the user or the control group may not have so many processes and threads"
 
 
 if sys.platform == "linux":

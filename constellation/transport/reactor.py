@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import errno
 import logging
 import threading
 import weakref
@@ -215,14 +216,17 @@ class Reactor:
 
         Without the objects of `threading`: nobody needs them, and each process would make them
         with pages of its own, and wait until the thread has said that it runs.
+
+        Raises:
+            OSError: The system has no more threads.
         """
         try:
             # Together, as far as signal handlers can tell: nothing comes between the two.
             self._started = True
             _thread.start_new_thread(self._run, ())
-        except RuntimeError:  # the system has no more threads
+        except RuntimeError as error:
             self._started = False
-            raise
+            raise OSError(errno.EAGAIN, str(error)) from None
 
     def stop(self) -> None:
         """End the I/O thread, and close what the reactor opened.

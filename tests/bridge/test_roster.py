@@ -36,6 +36,7 @@ from constellation.control.messages import (
     Spawn,
     Spawned,
     Told,
+    Unable,
     Unmade,
     Unreached,
     Watch,
@@ -318,6 +319,37 @@ def test_why_a_process_died_before_it_could_run_is_told_to_its_spawner(
     show.hear(Told(child, Died(9, 0, cause)))
     text = f"the new process ended before it could run: {told}"
     assert show.host.told[initial][-1] == Refused(1, "SpawnError", text)
+
+
+def test_what_aborts_before_it_could_run_had_no_thread_most_likely(show: Show) -> None:
+    initial = show.begin()
+    child = show.spawn(initial, 1)
+    show.roster.placed(child, show.host)
+    show.made(child)
+    show.hear(Told(child, Died(6, 0)))
+    refused = show.host.told[initial][-1]
+    assert isinstance(refused, Refused)
+    assert refused.message == (
+        "the new process ended before it could run: SIGABRT, as libzmq ends a process where it can "
+        "have no thread"
+    )
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_process_that_cannot_run_says_why(show: Show, ahead: bool) -> None:
+    initial = show.begin()
+    child = show.spawn(initial, 1)
+    show.roster.placed(child, show.host)
+    show.made(child, ahead=ahead)
+    show.hear(Said(child, Unable("no more threads")))
+    text = "cannot start a process: no more threads"
+    assert show.host.told[initial][-1] == Refused(1, "SpawnError", text)
+    asked = len(show.asked)
+    show.end(child, 1 << 8)
+    assert len(show.asked) == asked, "another one could not run either"
+    assert not any(isinstance(event, ExitEvent) for event in show.events), "it never was"
+    show.end(initial)
+    assert show.roster.finished
 
 
 def spawned_ahead(show: Show) -> tuple[int, int]:

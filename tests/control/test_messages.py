@@ -25,6 +25,7 @@ EXAMPLES = [
     messages.Watch(b"k" * 16),
     messages.Unwatch(b"k" * 16),
     messages.Unreached(b"k" * 16, "tcp://10.0.0.3:40007", "there is no answer"),
+    messages.Unable("why"),
     messages.TurnedAway((messages.Stranger("10.0.0.9", "it sent HTTP", 3),)),
     messages.Examined(9, (AwaitsRoom(1), AwaitsValues(b"k" * 16)), 2),
     messages.Examined(

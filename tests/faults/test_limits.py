@@ -53,6 +53,86 @@ def test_init_refuses_a_limit_that_no_program_can_live_with(tmp_path: Path) -> N
     )
 
 
+THREADLESS = """
+    import _thread
+    import os
+    import sys
+
+    from constellation import Receiver, SpawnError, init, spawn
+
+    start = _thread.start_new_thread
+
+    def refuse(*arguments):
+        # All processes count at one descriptor.
+        if os.lseek(counter, 0, os.SEEK_CUR) == int(sys.argv[1]):
+            raise RuntimeError("can't start new thread")
+        os.write(counter, b"1")
+        return start(*arguments)
+
+    counter = os.open("counter", os.O_RDWR | os.O_CREAT)
+    _thread.start_new_thread = refuse
+
+    def child(parent):
+        pass
+
+    init()
+    for _ in range(3):
+        try:
+            spawn(child).block()
+        except SpawnError as error:
+            print(error)
+    print("the end")
+"""
+NO_THREAD = (
+    "can't start new thread: the user or the control group may not have so many processes and "
+    "threads"
+)
+
+
+def test_where_a_new_process_can_have_no_thread_spawn_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = programs.run(programs.write(tmp_path, THREADLESS), "2")
+    assert done.code == 0
+    assert done.err == b""
+    refused = f"cannot start a process: {NO_THREAD}"
+    assert done.tree.out.decode().splitlines() == [refused, refused, "the end"]
+    assert [child.end for child in done.tree.children] == [0]
+
+
+def test_where_the_first_process_can_have_no_thread_init_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = programs.run(programs.write(tmp_path, THREADLESS), "0")
+    assert done.code == 1
+    lines = done.tree.err.decode().splitlines()
+    assert lines[-1] == f"constellation.errors.InitError: init() cannot start a thread: {NO_THREAD}"
+    assert lines[1].endswith("in <module>")
+    assert len(lines) <= 5
+
+
+def test_where_the_command_can_have_no_thread_it_says_so(tmp_path: Path) -> None:
+    program = """
+        import threading
+
+        from constellation import init
+
+        def refuse(*arguments):
+            raise RuntimeError("can't start new thread")
+
+        threading._start_new_thread = threading._start_joinable_thread = refuse
+        init()
+    """
+    done = programs.run(programs.write(tmp_path, program), form="human")
+    assert done.code == 70
+    assert done.err.decode() == (
+        "constellation: the command can have no thread: the user or the control group may not have "
+        "so many processes and threads\n"
+    )
+
+
 @pytest.mark.usefixtures("way")
 def test_a_soft_limit_is_raised(tmp_path: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -391,7 +391,7 @@ def test_a_reactor_whose_thread_could_not_be_started_stops(monkeypatch: pytest.M
 
     monkeypatch.setattr("_thread.start_new_thread", refuse)
     reactor = Service().reactor
-    with pytest.raises(RuntimeError, match="can't start new thread"):
+    with pytest.raises(OSError, match="can't start new thread"):
         reactor.start()
     reactor.stop()
 
