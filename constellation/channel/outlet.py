@@ -63,6 +63,12 @@ Packed = tuple["list[Part]", int]
 _ELSEWHERE: Packed = [], 0
 """Says that a value does not go into the batch."""
 
+_UNUSED = Encoder("raw", None)
+"""Of an outlet without a handle. Nothing is ever added to it.
+
+The outlet stays, as its stream does, and a pickler is many times as large as both together.
+"""
+
 _get_ident = threading.get_ident
 
 
@@ -114,7 +120,7 @@ class Outlet:
         self._clear: object | None = None  # the handle whose values `put` takes
         self._waiting: deque[Waiting] = deque()
         self.codec = "pickle"
-        self._encoder = self._encoder_of("pickle")
+        self._encoder = _UNUSED
         self._batched = 0  # the weight of the batch
         self._limit = 0  # what the batch may weigh
         self._calm = 0  # up to what weight nothing needs to be considered
@@ -444,6 +450,7 @@ class Outlet:
         if tell:
             self.outbound.close()
         self.owner = self._clear = None
+        self._encoder = _UNUSED
         for waiting in self._waiting:
             waiting.wake()
         self._transport.flushed(self)

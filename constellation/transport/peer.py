@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from constellation.exit_status import ExitStatus
     from constellation.pid import Pid
     from constellation.transport.memory import Ledger
@@ -94,6 +96,7 @@ class Peer:
     """
 
     __slots__ = (
+        "_holder",
         "cut_off",
         "dialled_at",
         "down",
@@ -131,7 +134,8 @@ class Peer:
         self.ending_since = 0.0
         self.ended = False
         self.last_arrival = 0.0
-        self.idle_since: float | None = None  # since when no handle needs it
+        self.idle_since: float | None = None  # since when it may be that no handle needs it
+        self._holder: Inlet | Outlet | None = None  # one that was in use, the last time
         self.due: float | None = None  # the timer set for it
         self.lends = False
         self.offer_at = 0.0
@@ -143,9 +147,15 @@ class Peer:
     @property
     def held(self) -> bool:
         """Whether a handle needs this peer."""
-        return any(inlet.in_use for inlet in self.inlets.values()) or any(
-            outlet.in_use for outlet in self.outlets.values()
+        if self._holder is not None and self._holder.in_use:
+            return True
+        # The newest first: they are closed last, if at all, and the others stay for ever.
+        of_both: tuple[Iterable[Inlet | Outlet], ...] = (
+            reversed(self.outlets.values()),
+            reversed(self.inlets.values()),
         )
+        self._holder = next((each for some in of_both for each in some if each.in_use), None)
+        return self._holder is not None
 
     @property
     def settled(self) -> bool:

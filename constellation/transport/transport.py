@@ -338,9 +338,10 @@ class Transport:
                 self._control_open = False
 
     def released(self, peer: Peer) -> None:
-        """A handle was closed: the peer may not be needed any more."""
-        if peer.held:
-            return
+        """A handle was closed: the peer may not be needed any more.
+
+        Whether it is held is found out later, since a program may close thousands, one by one.
+        """
         if peer.ended:
             self._forget(peer)
         else:
@@ -850,8 +851,9 @@ class Transport:
 
     def _forget(self, peer: Peer) -> None:
         """Drop a peer that has ended, if nothing of it is needed any more."""
-        unread = any(inlet.unread for inlet in peer.inlets.values())
-        if not peer.held and not unread and self.peers.get(peer.pid.key) is peer:
+        if peer.held or any(inlet.unread for inlet in peer.inlets.values()):
+            return
+        if self.peers.get(peer.pid.key) is peer:
             del self.peers[peer.pid.key]
             self._past[peer.pid.key] = peer.status
             if len(self._past) > _REMEMBERED:

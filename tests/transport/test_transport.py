@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from constellation.channel.mailbox import Closed
+from constellation.channel.encoder import Encoder
+from constellation.channel.mailbox import Closed, Mailbox
 from constellation.channel.outlet import Outlet
 from constellation.errors import ChannelClosed, ProcessExited, WouldBlock
 from constellation.exit_status import ExitStatus
@@ -456,3 +457,46 @@ def test_what_is_deferred_is_tried_again_where_nothing_else_happens(sides: Sides
         assert time.monotonic() < end, len(tried)
         time.sleep(0.01)
     assert tried[-1] - tried[0] < 1.0
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_who_closes_many_handles_has_not_all_of_them_looked_at_each_time(
+    sides: Sides, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    one, other = sides(2)
+    handles = [one.sender(other, name=str(number)) for number in range(200)]
+    handles += [one.receiver(other, name=str(number)) for number in range(200)]
+    if ended:
+        one.hears_of(other, KILLED)
+        eventually(lambda: one.transport.peers[other.pid.key].ended)
+    looks = 0
+
+    def in_use(each: Outlet | Mailbox) -> bool:
+        nonlocal looks
+        looks += 1
+        return each.owner is not None
+
+    for kind in (Outlet, Mailbox):
+        monkeypatch.setattr(kind, "in_use", property(in_use))
+    for handle in handles:
+        handle.close()
+    assert looks < 10 * len(handles)
+    if ended:
+        assert other.pid.key not in one.transport.peers
+
+
+def test_a_closed_sender_leaves_no_pickler_behind(sides: Sides) -> None:
+    one, other = sides(2)
+
+    def count() -> int:
+        gc.collect()
+        return sum(type(each) is Encoder for each in gc.get_objects())
+
+    before = count()
+    for number in range(20):
+        sender = one.sender(other, name=str(number))
+        sender.send(number).block()
+        sender.close()
+    assert count() == before
+    receivers = [other.receiver(one, name=str(number)) for number in range(20)]
+    assert [list(receiver) for receiver in receivers] == [[number] for number in range(20)]
