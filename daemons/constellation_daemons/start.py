@@ -24,6 +24,7 @@ from constellation.control.stream import ControlError, MessageStream
 from constellation.exit_status import ExitStatus
 from constellation.process import birth, command
 from constellation.session.loop import Loop
+from constellation_daemons.guards import Guards
 from constellation_daemons.starters import GUARDED, PLAIN
 
 __all__ = ["Failure", "Program", "Start"]
@@ -78,7 +79,8 @@ class Start:
         cure: What its user is told to do where it takes longer.
         told: Called with what it says when it has reached `init()`.
         failed: Called in place of that.
-        apart: Whether all that it has started is killed with it, wherever that has gone (on Linux).
+        guards: Those of the service, among which it has one: all that it has started is killed
+            with it then, wherever that has gone (on Linux). None: it has no guard.
 
     Raises:
         OSError: It cannot be started.
@@ -98,14 +100,14 @@ class Start:
         cure: str = "move what takes long after init()",
         told: Callable[[FromNewborn], None],
         failed: Callable[[Failure], None],
-        apart: bool = False,
+        guards: Guards | None = None,
     ) -> None:
         self._loop = loop
         self._told = told
         self._failed = failed
         self._limit = limit
         self._cure = cure
-        self._apart = apart
+        self._guards = guards
         self._over = self._watched = self._dying = False
         self._cancelled: list[Callable[[], None]] = []  # who waits for its end
         ours, theirs = socket.socketpair()
@@ -121,6 +123,8 @@ class Start:
             raise
         finally:
             theirs.close()
+        if guards is not None:
+            guards.add(self.os_pid)
         loop.selector.register(self._stream, selectors.EVENT_READ, self._heard)
         self._watched = True
         self._look_timer = loop.after(_LOOK, self._look)
@@ -144,10 +148,10 @@ class Start:
         for number in inherited:
             os.set_inheritable(number, True)
         streams = [null, *(file.fileno() for file in self._files)]
-        script = GUARDED if self._apart else PLAIN
+        script = PLAIN if self._guards is None else GUARDED
         arguments = [sys.executable, "-I", "-S", "-c", script, str(os.getpid())]
         arguments += [program.directory, label, *program.arguments]
-        options: dict[str, Any] = {"setpgroup": 0} if self._apart else {}
+        options: dict[str, Any] = {} if self._guards is None else {"setpgroup": 0}
         defaults = [signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
         try:
             return os.posix_spawn(
@@ -173,7 +177,7 @@ class Start:
             # Whether it has ended shows the timer: others may hold the descriptor.
             self._unwatch()
             return
-        if messages and self._apart:
+        if messages and self._guards is not None:
             self._kill(lambda _: self._tell(messages[0]))
         elif messages:
             self._tell(messages[0])
@@ -215,7 +219,7 @@ class Start:
         """
         self._dying = True
         self._rest()
-        if self._apart:
+        if self._guards is not None:
             # Its guard does that. A few milliseconds; longer only where somebody has stopped that.
             os.kill(self.os_pid, signal.SIGTERM)
             self._await_guard(time.monotonic() + _GUARD_LIMIT, dead)
@@ -237,6 +241,8 @@ class Start:
         self._dead(os.waitpid(self.os_pid, 0)[1], dead)
 
     def _dead(self, status: int, dead: Callable[[int], None]) -> None:
+        if self._guards is not None:
+            self._guards.discard(self.os_pid)
         if not self._cancelled:
             dead(status)
             return

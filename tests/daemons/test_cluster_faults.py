@@ -127,6 +127,43 @@ def test_a_node_that_is_killed_before_init_is_told_of(tmp_path: Path) -> None:
         assert running.events[-1]["message"] == f"node {own.node(2)} was killed"
 
 
+# -- surveys --------------------------------------------------------------------------------------
+
+# It leaves its process group, its session and its parent behind.
+FUGITIVE = """
+    import os
+    import time
+
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            with open({mark!r} + ".new", "w") as file:
+                file.write(str(os.getpid()))
+            os.rename({mark!r} + ".new", {mark!r})
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("first", [signal.SIGKILL, signal.SIGSTOP])
+def test_what_a_guard_of_a_survey_leaves_is_ended(
+    cluster: Cluster, tmp_path: Path, first: signal.Signals
+) -> None:
+    mark = tmp_path / "mark"
+    path = write(tmp_path, FUGITIVE.format(mark=str(mark)))
+    bridge = cluster.bridge_process()
+    with cluster.start("--recce", "3", path) as running:
+        running.until(mark.exists)
+        (guard,) = programs.children_of(bridge)
+        survey = [*programs.descendants_of(guard), int(mark.read_text())]
+        os.kill(guard, first)  # one that is stopped is killed when it does not obey
+        assert running.wait() == (137 if first is signal.SIGKILL else 1)
+    cluster.wait_for(lambda: not programs.children_of(bridge), 5.0)
+    assert not any(map(programs.alive, survey))
+
+
 # -- masters --------------------------------------------------------------------------------------
 
 READER = """

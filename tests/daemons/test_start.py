@@ -15,6 +15,7 @@ from local_bridge import environment
 from constellation.control.messages import Deploy, FromNewborn, Needs, Site, Survey
 from constellation.exit_status import ExitStatus
 from constellation.session.loop import Loop
+from constellation_daemons.guards import Guards
 from constellation_daemons.start import Failure, Program, Start
 
 LIMIT = 30.0
@@ -36,7 +37,7 @@ class Started:
             limit=limit,
             told=self.told.append,
             failed=self.failures.append,
-            apart=apart,
+            guards=Guards() if apart else None,
         )
 
     def until(self, condition: Callable[[], object]) -> None:

@@ -72,6 +72,7 @@ from constellation_daemons.bridge.errors import Nonsense
 from constellation_daemons.bridge.remote import RemoteHost
 from constellation_daemons.bridge.survey import survey
 from constellation_daemons.delivery import Delivery, remove, serve
+from constellation_daemons.guards import Guards
 from constellation_daemons.program_name import program_name
 from constellation_daemons.start import Failure, Start
 
@@ -143,6 +144,7 @@ class Service(Protocol):
     trees: str
     placing: Placing
     recce: float
+    guards: Guards
 
     def finished(self, deployment: Deployment) -> None:
         """A deployment is over."""
@@ -328,6 +330,7 @@ class Deployment:
                 self._request.recce or self._service.recce,
                 self._surveyed,
                 self._not_surveyed,
+                self._service.guards,
             )
         except OSError as error:
             self._fail(f"the program cannot be started: {explained(error)}")

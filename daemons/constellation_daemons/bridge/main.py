@@ -36,6 +36,8 @@ logger = logging.getLogger("constellation_daemons.bridge.main")  # it is run as 
 
 _decoder = msgspec.msgpack.Decoder(BridgeSetup)
 _STOP_LIMIT = 15.0
+_ORPHANS_AGAIN = 1.0
+"""Seconds until orphans are looked for again that could not be."""
 _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -90,8 +92,16 @@ class _Process:
     def _signalled(self, events: int) -> None:
         for number in self._wakeup.take():
             if number == signal.SIGCHLD:
-                continue  # surveys are waited for by who started them
-            self._stopping = True
+                self._end_orphans()  # guards are waited for by who started them
+            else:
+                self._stopping = True
+
+    def _end_orphans(self) -> None:
+        try:
+            self.bridge.guards.end_orphans()
+        except OSError as error:  # strangers may have taken all descriptors
+            logger.warning("orphans cannot be looked for: %s; it is tried again", error.strerror)
+            self._loop.after(_ORPHANS_AGAIN, self._end_orphans)
 
 
 def main(descriptor: int, level: int) -> NoReturn:

@@ -41,6 +41,7 @@ from constellation_daemons.bridge.deployment import Deployment, Placing
 from constellation_daemons.bridge.errors import Nonsense
 from constellation_daemons.bridge.placing import MasterPlacing
 from constellation_daemons.bridge.survey import LIMIT
+from constellation_daemons.guards import Guards
 
 __all__ = ["Bridge"]
 
@@ -65,6 +66,9 @@ class Bridge:
         secured: Whether the processes of programs secure their connections.
         timeout: Seconds of silence after which a peer is lost.
         recce: Seconds that a program may take to reach `init()`.
+
+    Attributes:
+        guards: Its only children.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Bridge:
         # A bridge has one of these before it takes clients.
         self.placing: Any = placing
         self.recce = recce
+        self.guards = Guards()
         self._secured = secured
         self._timeout = timeout
         self._deployments: dict[bytes, Deployment] = {}

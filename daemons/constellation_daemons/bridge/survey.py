@@ -10,6 +10,7 @@ from constellation.control.messages import FromNewborn, Needs, Survey
 from constellation.session.loop import Loop
 from constellation.units import Cpu, Mem
 from constellation_daemons.environment import environment_here
+from constellation_daemons.guards import Guards
 from constellation_daemons.start import Failure, Program, Start
 
 __all__ = ["LIMIT", "survey"]
@@ -25,6 +26,7 @@ def survey(
     limit: float,
     told: Callable[[Needs], None],
     failed: Callable[[Failure], None],
+    guards: Guards,
 ) -> Start:
     """Run a program up to `init()`, and kill it and all that it has started.
 
@@ -35,6 +37,7 @@ def survey(
         limit: Seconds that it may take.
         told: Called with what it needs.
         failed: Called in place of that.
+        guards: The service's.
 
     Raises:
         OSError: It cannot be started.
@@ -60,7 +63,7 @@ def survey(
         cure="move what takes long after init(), or give --recce more seconds, or --mem and --cpu",
         told=answered,
         failed=failed,
-        apart=True,
+        guards=guards,
     )
 
 
