@@ -208,15 +208,18 @@ class Roster:
         if member is not None:
             self._direct(member, Signal(number))
 
-    def kill(self, cause: str | None) -> None:
-        """Kill every process, and refuse new ones."""
+    def kill(self, cause: str | None) -> bool:
+        """Kill every process, and refuse new ones. Whether there was one left."""
         self._refusal = self._refusal or "the program is being ended"
+        left = False
         for member in list(self._members.values()):
+            left = left or not (member.dead or member.unwanted)
             if member.pid is None:
                 self._fail(member, "SpawnError", self._refusal)
             else:
                 member.killed, member.cause = not member.dead, cause
                 self._direct(member, End())
+        return left
 
     def kill_one(self, number: int, cause: str) -> None:
         """Kill a process, if there is one of this number."""
@@ -557,7 +560,9 @@ class Roster:
             self._tell(member, message)
 
     def _tell(self, member: _Member, message: ToProcess) -> None:
-        if member.host is not None:
+        # What is being killed does not hear of the deaths of others: it might end of them before it
+        # is dead, as if nobody had killed it.
+        if member.host is not None and not member.killed:
             member.host.tell(member.number, message)
 
     def _direct(self, member: _Member, message: ToMonitor) -> None:

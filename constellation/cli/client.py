@@ -251,8 +251,10 @@ class Client:
                 self._fail(message)
             case Trouble(text):
                 self._complain(text)
-            case Finished():
-                self._code = self._interruption.exit_code()
+            case Finished(killed):
+                # If it was not this command that had it killed, it does not count who went before.
+                others = killed and self._interruption.code is None
+                self._code = KILLED if others else self._interruption.exit_code()
 
     def _send_files(self, data: bytes) -> None:
         serving = self._serving

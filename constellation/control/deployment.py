@@ -238,7 +238,13 @@ class Trouble(Message, frozen=True):
 
 
 class Finished(Message, frozen=True):
-    """All processes have ended, and all was told."""
+    """All processes have ended, and all was told.
+
+    Attributes:
+        killed: Whether those that were left have been killed, by whomever.
+    """
+
+    killed: bool = False
 
 
 FromBridge: TypeAlias = (

@@ -248,16 +248,35 @@ def test_a_kill_reaches_those_that_wait_and_those_that_are_made(show: Show) -> N
     initial = show.begin()
     waiting, making = show.spawn(initial, 1), show.spawn(initial, 2)
     show.roster.placed(making, show.host)
-    show.roster.kill("killed by the user")
+    told = list(show.host.told[initial])
+    assert show.roster.kill("killed by the user")
     assert show.dropped == [waiting]
     assert show.host.directed[initial] == [End()]
     show.made(making)
     assert show.host.directed[making] == [End()]
     show.hear(Said(initial, Spawn(3, MEM, CPU, True)))
-    assert isinstance(show.host.told[initial][-1], Refused)
+    assert len(show.asked) == 3, "nothing is spawned any more"
+    assert show.host.told[initial] == told, "it might end of that by itself"
     show.end(initial, 9)
     (exited,) = [event for event in show.events if isinstance(event, ExitEvent)]
     assert exited.status.cause == "killed by the user"
+    assert show.roster.finished
+    assert not show.roster.kill("killed by the user")
+
+
+def test_what_is_being_killed_does_not_hear_of_the_deaths_of_others(show: Show) -> None:
+    initial = show.begin()
+    child = show.spawn(initial, 1)
+    show.roster.placed(child, show.host)
+    show.made(child)
+    show.hear(Said(child, Ready()))
+    show.hear(Said(initial, Accept(1)))
+    show.hear(Said(initial, Watch(show.host.keys[child])))
+    told = list(show.host.told[initial])
+    show.roster.kill("killed by the user")
+    show.end(child, 9)
+    assert show.host.told[initial] == told
+    show.end(initial, 9)
     assert show.roster.finished
 
 
@@ -289,7 +308,7 @@ def test_why_its_host_has_killed_it_is_told_to_watchers_and_shown(show: Show) ->
     show.hear(Said(child, Ready()))
     show.hear(Said(initial, Accept(1)))
     show.hear(Said(initial, Watch(show.host.keys[child])))
-    show.roster.kill("ended by SIGINT")  # which comes too late for this one
+    show.roster.kill_one(child, "ended by SIGINT")  # which comes too late for it
     show.hear(Told(child, Died(9, 1 << 30, "memory limit")))
     last = show.host.told[initial][-1]
     assert isinstance(last, Exited)
@@ -297,6 +316,7 @@ def test_why_its_host_has_killed_it_is_told_to_watchers_and_shown(show: Show) ->
     assert last.status.cause == "memory limit"
     pid = Pid(show.host.keys[child], f"tcp://10.0.0.2:{child}")
     assert not show.roster.was_killed(pid)
+    show.roster.kill("ended by SIGINT")
     show.hear(Told(initial, Died(9, 1 << 30)))
     show.hear(Told(initial, Eof(1)))
     show.hear(Told(initial, Eof(2)))
@@ -438,7 +458,7 @@ def test_what_was_killed_on_purpose_is_not_replaced(show: Show, why: str) -> Non
     show.hear(Told(child, Died(9, 0, cause)))
     show.hear(Gone(child, "monitor killed"))
     assert show.asked[-1][0] == child
-    if why not in ("cancelled", "spawner dead"):
+    if why in ("process killed", "limit"):  # otherwise nobody is left to be told
         assert isinstance(show.host.told[initial][-1], Refused)
 
 

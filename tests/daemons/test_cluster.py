@@ -308,6 +308,50 @@ def test_status_and_kill(cluster: Cluster, tmp_path: Path) -> None:
     assert cluster.tool("kill", "ffff").returncode == 1
 
 
+# One has ended, others wait for the first one, and that for a process that has no room.
+BUSY = """
+    import time
+
+    def nothing(parent):
+        pass
+
+    def child(parent, waits):
+        if waits:
+            Receiver(parent).recv().block()
+        time.sleep(600)  # so this is no deadlock
+
+    def main():
+        init(Resources(mem="100 MiB", cpu=0.01))
+        try:
+            Receiver(spawn(nothing).block()).recv().block()
+        except ProcessExited as error:
+            print(error.status.code)
+        sizes = [Resources(mem=mem, cpu=0.01) for mem in ("1 GiB", *["300 MiB"] * 3)]
+        children = [spawn(child, n, resources=size).block() for n, size in enumerate(sizes)]
+        print("all up")
+        spawn(nothing, resources=Resources(mem="2 GiB", cpu=0.01)).block()
+
+    main()
+"""
+
+
+def test_a_program_that_is_killed_exits_so_whatever_has_ended_before(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    path = write(tmp_path, BUSY)
+    with cluster.start(path) as running:
+        running.until(lambda: running.output() == b"0\nall up\n")
+        cluster.wait_for(lambda: cluster.status().waiting)
+        (program,) = cluster.status().programs
+        assert cluster.tool("kill", program.program).returncode == 0
+        assert running.wait() == 137
+    assert running.output(2) == b"", "none of them has seen another one's death"
+    statuses = [node.status for node in running.tree.all()]
+    assert [status["code"] for status in statuses if status and "code" in status] == [0]
+    causes = [status.get("cause") for status in statuses if status and "signal" in status]
+    assert causes == ["killed by a user of the cluster"] * 5
+
+
 @pytest.mark.parametrize("waits_for", ["room", "init()"])
 def test_a_program_that_is_killed_before_it_runs(
     cluster: Cluster, tmp_path: Path, waits_for: str

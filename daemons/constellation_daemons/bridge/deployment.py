@@ -192,6 +192,7 @@ class Deployment:
         self._ending = False
         self._over = False
         self._killed = False
+        self._cut = False  # and not all of its processes had ended by themselves
         self._manifest = Manifest.decode(request.manifest)
         self._delivery = Delivery(
             service.loop,
@@ -271,7 +272,7 @@ class Deployment:
         if not self._running:
             self._end(Failed(cause, code=KILLED))
             return
-        self._roster.kill(cause)
+        self._cut = self._roster.kill(cause) or self._cut
         self._roster.give_room()
         # Monitors kill; if one of them is stopped, the agents end what is left.
         self._timers.append(self._service.loop.after(_KILL_LIMIT, self._end_killed))
@@ -622,7 +623,7 @@ class Deployment:
     def _outcome(self) -> Failed | Finished:
         failure = self._roster.failure
         if failure is None:
-            return Finished()
+            return Finished(self._cut)
         # Whether its initial process was made before it was killed is a matter of luck.
         return Failed(failure) if self._cause is None else Failed(self._cause, code=KILLED)
 
