@@ -517,7 +517,8 @@ class Sessions:
             quiet = f"{session.name} has said nothing for {limit:g} s"
             never = (
                 f"{session.name} does not answer: no connection within {limit:g} s; "
-                f"nobody listens there, or its key is another one than here"
+                f"nobody listens there, a firewall is in between, or its key is another one than "
+                f"here"
             )
             self._end(session, quiet if session._known else never)
             return

@@ -9,7 +9,16 @@ import socket
 import click
 
 from constellation.address import Address, UnknownHost
-from constellation.control.cluster import AskNode, AskStatus, NodeAnswer, Request, Status
+from constellation.control.cluster import (
+    AskNode,
+    AskStatus,
+    AskWho,
+    NodeAnswer,
+    Reply,
+    Request,
+    Status,
+    Who,
+)
 from constellation.plain import plain
 from constellation.security.keypair import Keypair
 from constellation.session.client import MasterError, ask
@@ -42,6 +51,7 @@ def check_node(address: Address, master: Address, keypair: Keypair | None) -> in
             for node in found.nodes
             if node.node != str(address)
         ]
+        problems += [_bridge(bridge, keypair) for bridge in _bridges(master, keypair)]
     else:
         problems.append(True)
     return 1 if any(problems) else 0
@@ -72,6 +82,21 @@ def _node(name: str, keypair: Keypair | None, *, absent: bool) -> bool:
     return True
 
 
+def _bridges(master: Address, keypair: Keypair | None) -> tuple[str, ...]:
+    """Where the bridges are that the master knows of."""
+    try:
+        found = _ask("master", master, keypair, AskWho())
+    except (MasterError, UnknownHost) as error:  # it has answered a moment ago
+        _say(f"master {master}: {error}")
+        return ()
+    return found.bridges if isinstance(found, Who) else ()
+
+
+def _bridge(place: str, keypair: Keypair | None) -> bool:
+    """Whether what runs of a program here could not be told what to do."""
+    return not _answer(f"bridge {place}", Address.parse(place), keypair, AskWho())
+
+
 def _closed(name: str, ports: tuple[int, int]) -> bool:
     """Whether the ports of a node's processes cannot be connected to.
 
@@ -98,22 +123,28 @@ def _closed(name: str, ports: tuple[int, int]) -> bool:
 
 def _answer(
     what: str, address: Address, keypair: Keypair | None, request: Request
-) -> Status | NodeAnswer | None:
-    role = what.partition(" ")[0]
-    security = None if keypair is None else Curve(keypair)
+) -> Status | NodeAnswer | Who | None:
     try:
-        endpoint = address.resolve()[0].endpoint
-        found = ask(endpoint, security, request, attempts=1, patience=_PATIENCE, role=role)
-    except MasterError as error:
+        found = _ask(what.partition(" ")[0], address, keypair, request)
+    except (MasterError, UnknownHost) as error:
         _say(f"{what}: {error}")
         return None
-    except UnknownHost as error:
-        _say(f"{what}: {error}")
-        return None
-    if isinstance(found, (Status, NodeAnswer)):
+    if isinstance(found, (Status, NodeAnswer, Who)):
         _say(f"{what}: can be talked to")
         return found
     return None
+
+
+def _ask(role: str, address: Address, keypair: Keypair | None, request: Request) -> Reply:
+    """Ask a service.
+
+    Raises:
+        MasterError: There is no answer, or it is not that of such a service.
+        UnknownHost: Its host has no known address.
+    """
+    security = None if keypair is None else Curve(keypair)
+    endpoint = address.resolve()[0].endpoint
+    return ask(endpoint, security, request, attempts=1, patience=_PATIENCE, role=role)
 
 
 def _versions(what: str, version: str, python: str | None) -> bool:

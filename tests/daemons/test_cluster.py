@@ -644,6 +644,7 @@ def test_a_node_that_is_yet_to_join_can_check(cluster: Cluster) -> None:
     assert lines[1] == f"master {cluster.master}: can be talked to"
     for number in (1, 2, 3):
         assert f"node {cluster.node(number)}: can be talked to" in lines
+    assert f"bridge {cluster.bridge}: can be talked to" in lines
 
 
 def test_what_is_wrong_is_said(cluster: Cluster) -> None:

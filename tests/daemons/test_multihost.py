@@ -231,6 +231,54 @@ def test_a_firewall_between_processes_is_told_of(cluster: HostCluster, tmp_path:
     assert "node " + cluster.node(2) + ": its" not in checked.stdout
 
 
+def test_a_firewall_before_the_bridge_is_told_of(cluster: HostCluster, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        import asyncio
+        BIG = Resources(mem="690 MiB", cpu=0.6)  # one on each of the first two machines
+
+        def child(parent):
+            Receiver(parent).recv().block()
+
+        async def start():
+            return await spawn(child, resources=BIG)
+
+        async def both():
+            return await asyncio.gather(start(), start(), return_exceptions=True)
+
+        def main():
+            init(Resources(mem="20 MiB", cpu=0.01))
+            for each in asyncio.run(both()):
+                if isinstance(each, Pid):
+                    Sender(each).send(None).block()
+                else:
+                    print(type(each).__name__, each)
+
+        main()
+        """,
+    )
+    bridge, other = cluster.hosts[1], cluster.hosts[0]
+    port = Address.parse(cluster.bridge).port
+    with bridge.dropping(range(port, port + 1), to=other):
+        done = cluster.run(path)
+        arguments = ["--check", "--join", cluster.master, "0.0.0.0:9998"]
+        arguments += ["--advertise", f"{cluster.host(1)}:9998"]
+        checked = cluster.service("node", *arguments)
+    reason = f"it does not reach the bridge: {cluster.bridge} does not answer: no connection within"
+    assert (
+        programs.tree_of(done.events)
+        .out.decode()
+        .startswith(f"SpawnError node {cluster.node(1)}: {reason} 10 s; ")
+    )
+    assert reason in cluster.log(cluster.node(1))
+    assert checked.returncode == 1
+    assert f"bridge {cluster.bridge}: {cluster.bridge} has not answered" in checked.stdout
+    again = cluster.service("node", *arguments)
+    assert f"bridge {cluster.bridge}: can be talked to" in again.stdout
+    assert again.returncode == 0, again.stdout
+
+
 # -- keys, and strangers --------------------------------------------------------------------------
 
 

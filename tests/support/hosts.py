@@ -108,9 +108,16 @@ class Host:
             self.plug()
 
     @contextmanager
-    def dropping(self, ports: range) -> Iterator[None]:
-        """Have it answer nothing to those who connect to these ports, as behind a firewall."""
+    def dropping(self, ports: range, *, to: Host | None = None) -> Iterator[None]:
+        """Have it answer nothing to those who connect to these ports, as behind a firewall.
+
+        Args:
+            ports: At which.
+            to: Who gets no answer; None: nobody gets one.
+        """
         rule = ["ipproto", "tcp", "sport", f"{ports[0]}-{ports[-1]}", "blackhole"]
+        if to is not None:
+            rule += ["to", to.address]
         ip("-n", self.name, "rule", "add", "priority", "1", *rule)
         try:
             yield

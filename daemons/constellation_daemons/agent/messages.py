@@ -271,7 +271,17 @@ class Over(Message, frozen=True):
     """The program has ended: nothing that is placed for it will be wanted."""
 
 
-ToNode: TypeAlias = Running | Dead | Weighed | Over
+class Unreached(Message, frozen=True):
+    """I have not come to the bridge, and end.
+
+    Attributes:
+        reason: Why not.
+    """
+
+    reason: str
+
+
+ToNode: TypeAlias = Running | Dead | Weighed | Over | Unreached
 
 to_agent = msgspec.msgpack.Decoder(ToAgent)
 from_agent = msgspec.msgpack.Decoder(FromAgent)

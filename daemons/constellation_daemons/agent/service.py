@@ -26,6 +26,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Iterable
+from time import monotonic
 from typing import NoReturn
 
 import msgspec
@@ -88,6 +89,7 @@ from constellation_daemons.agent.messages import (
     ToAgent,
     ToNode,
     Transfer,
+    Unreached,
     Weigh,
     Weighed,
     encode,
@@ -102,7 +104,7 @@ from constellation_daemons.inherited import first_messages
 from constellation_daemons.program_name import program_name
 from constellation_daemons.start import Failure, Program
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("constellation_daemons.agent.service")  # it is run as `__main__`
 
 _MONITORS_LIMIT = 2.5
 _ZYGOTE_LIMIT = 3.5
@@ -193,6 +195,9 @@ class Agent:
 
     def ended(self, session: Session, reason: str | None) -> None:
         """Without its bridge a program ends."""
+        if reason is not None and session.silent(monotonic()) is None:
+            # Nothing can be told to the bridge, nor so to the user: the node and the master can.
+            self._tell_node(Unreached(reason))
         self._ending = True
 
     def _say(self, message: FromAgent) -> None:

@@ -37,6 +37,7 @@ from constellation_daemons.agent.messages import (
     Running,
     Setup,
     ToNode,
+    Unreached,
     Weigh,
     Weighed,
     to_node,
@@ -88,6 +89,7 @@ class _Agent:
         late: Whether something was placed after it was started: if it was about to end then, that
             is for the next one.
         over: Whether the program has ended: there is no next one.
+        unreached: Why it has not come to the bridge; None: it has, or may still.
     """
 
     process: subprocess.Popen[bytes]
@@ -95,6 +97,7 @@ class _Agent:
     watched: bool = True
     late: bool = False
     over: bool = False
+    unreached: str | None = None
     doomed: set[int] = field(default_factory=set)  # killed as soon as they exist
 
 
@@ -425,6 +428,8 @@ class Node:
                         self._enforcement.dead(program, number)
                 case Over():
                     agent.over = True
+                case Unreached(reason):
+                    agent.unreached = reason
                 case Weighed():
                     if self._enforcement is not None:
                         self._enforcement.weighed(program, message)
@@ -444,11 +449,14 @@ class Node:
         del self._agents[program]
         text = _end_of_agent(agent.process.returncode)
         if agent.process.returncode != 0:
-            logger.error("program %s: %s", program.hex()[:7], text)
             self._remains.remove()
+        elif agent.unreached is not None:
+            text = f"it does not reach the bridge: {agent.unreached}"
+        if agent.process.returncode != 0 or agent.unreached is not None:
+            logger.error("program %s: %s", program.hex()[:7], text)
         # One that has ended in order has heard nothing of what was placed while it did. Its bridge
         # waits for the next agent then, or has withdrawn all that was for this one.
-        orderly = agent.process.returncode == 0 and not agent.over
+        orderly = agent.process.returncode == 0 and not agent.over and agent.unreached is None
         again = orderly and agent.late and not self._stopping
         unstarted = self._ledger.unstarted(program) if again else {}
         if not unstarted:
