@@ -25,6 +25,7 @@ VALUE_MODULES = [
     "settings",
     "uncaught",
     "units",
+    "user_places",
     "version",
 ]
 

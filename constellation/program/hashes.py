@@ -20,7 +20,8 @@ import time
 from typing import NamedTuple
 
 import msgspec
-import platformdirs
+
+from constellation.user_places import cache_directory
 
 __all__ = ["RACY", "Hashes", "Stamp"]
 
@@ -59,13 +60,15 @@ class Hashes:
 
     Args:
         directory: The directory, in full.
-        cache: Where they are kept; None: in the user's cache directory.
+        cache: Where they are kept; None: in the user's cache directory, if there is one.
     """
 
     def __init__(self, directory: str, cache: str | None = None) -> None:
-        self._cache = cache or os.path.join(platformdirs.user_cache_dir("constellation"), "hashes")
+        if cache is None:
+            own = cache_directory()
+            cache = None if own is None else os.path.join(own, "hashes")
         name = hashlib.sha256(os.fsencode(directory)).hexdigest()[:32]
-        self._path = os.path.join(self._cache, name + _SUFFIX)
+        self._path = None if cache is None else os.path.join(cache, name + _SUFFIX)
         self._known = self._read()
         self._now: _Known = {}
 
@@ -97,11 +100,12 @@ class Hashes:
 
     def save(self) -> None:
         """Keep what was asked for or put in, and forget the rest."""
-        if self._now == self._known:
+        if self._now == self._known or self._path is None:
             return
+        cache = os.path.dirname(self._path)
         try:
-            os.makedirs(self._cache, mode=0o700, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._cache, suffix=_SUFFIX)
+            os.makedirs(cache, mode=0o700, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=cache, suffix=_SUFFIX)
             try:
                 with open(descriptor, "wb") as file:
                     file.write(msgspec.msgpack.encode(self._now))
@@ -109,11 +113,13 @@ class Hashes:
             except BaseException:  # also an interrupt: the file is nobody's yet
                 os.unlink(temporary)
                 raise
-            self._forget()
+            _forget(cache)
         except OSError as error:
             log.info("digests are not kept for the next time: %s", error)
 
     def _read(self) -> _Known:
+        if self._path is None:
+            return {}
         try:
             with open(self._path, "rb") as file:
                 return _decoder.decode(file.read())
@@ -123,10 +129,11 @@ class Hashes:
             log.info("digests that were kept cannot be read: %s", error)
             return {}
 
-    def _forget(self) -> None:
-        """Remove what has not been of use for long, and what killed processes have left."""
-        oldest = time.time() - _KEPT
-        for entry in os.scandir(self._cache):
-            if entry.name.endswith(_SUFFIX) and entry.stat().st_mtime < oldest:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(entry.path)
+
+def _forget(cache: str) -> None:
+    """Remove what has not been of use for long, and what killed processes have left."""
+    oldest = time.time() - _KEPT
+    for entry in os.scandir(cache):
+        if entry.name.endswith(_SUFFIX) and entry.stat().st_mtime < oldest:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(entry.path)

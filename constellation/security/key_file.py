@@ -14,10 +14,9 @@ import secrets
 import stat
 from typing import Final
 
-import platformdirs
-
 from constellation.security.errors import KeyFileError, KeyFileExists, KeyFileNotMade
 from constellation.security.keypair import Keypair
+from constellation.user_places import config_directory
 
 __all__ = ["default_path", "ensure_key_file", "make_key_file", "read_key_file"]
 
@@ -36,15 +35,13 @@ _LINE: Final = re.compile(rb'\s*(public-key|secret-key)\s*=\s*"([^"]*)"\s*')
 def default_path() -> str:
     """Where the key is kept unless something else was said: in the user's configuration.
 
-    It is what platformdirs says, and not XDG's rule alone, which macOS does not follow.
-
     Raises:
         KeyFileError: The user has no home directory.
     """
-    path = os.path.join(platformdirs.user_config_dir("constellation", appauthor=False), _NAME)
-    if not os.path.isabs(path):  # `~` is left as it is where nobody knows what it stands for
-        raise KeyFileError(path, "this user has no home directory; --key-file names another place")
-    return path
+    directory = config_directory()
+    if directory is None:
+        raise KeyFileError(_NAME, "this user has no home directory; --key-file names another place")
+    return os.path.join(directory, _NAME)
 
 
 def read_key_file(path: str) -> Keypair:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from constellation.program import hashes as module
 from constellation.program.hashes import RACY, Hashes, Stamp
 
 STAMP = Stamp(7, 1000, 2000, 3, 4)
@@ -102,3 +103,11 @@ def test_what_was_of_no_use_for_long_is_removed(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (long_ago, long_ago))
     new.save()
     assert set(os.listdir(tmp_path)) == {"other", os.path.basename(new._path)}
+
+
+def test_who_has_no_home_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "cache_directory", lambda: None)
+    hashes = Hashes("/prog")
+    hashes.put(b"a", STAMP, SHA256, LATER)
+    hashes.save()
+    assert Hashes("/prog").get(b"a", STAMP) is None

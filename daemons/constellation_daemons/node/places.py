@@ -7,13 +7,12 @@ import logging
 import os
 from dataclasses import dataclass
 
-import platformdirs
-
 from constellation.errors import ConstellationError
 from constellation.program.disk import own_directory
 from constellation.program.errors import StoreError
 from constellation.program.store import Store
 from constellation.program.tree import sweep
+from constellation.user_places import cache_directory
 
 __all__ = ["STORE_LIMIT", "Places", "UnusableCache", "default_places"]
 
@@ -85,6 +84,12 @@ class Places:
 
 
 def default_places(limit: int = STORE_LIMIT) -> Places:
-    """Where things are kept, unless somebody says otherwise."""
-    cache = platformdirs.user_cache_dir("constellation", appauthor=False)
+    """Where things are kept, unless somebody says otherwise.
+
+    Raises:
+        UnusableCache: The user has no home directory.
+    """
+    cache = cache_directory()
+    if cache is None:
+        raise UnusableCache("~/.cache/constellation", "this user has no home directory")
     return Places(os.path.join(cache, "store"), limit, os.path.join(cache, "programs"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import programs
 import pytest
 
+from constellation_daemons.node import places as module
 from constellation_daemons.node.places import Places, UnusableCache, default_places
 
 NODES = '[[nodes]]\nfabric_addr = "127.0.0.1:9450"\n'
@@ -31,6 +32,13 @@ def test_the_cache_is_that_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if sys.platform == "linux":
         assert default_places().store == str(tmp_path / "constellation" / "store")
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs as a number which its system does not know."""
+    monkeypatch.setattr(module, "cache_directory", lambda: None)
+    with pytest.raises(UnusableCache, match=r"no home directory; .* say with XDG_CACHE_HOME where"):
+        default_places()
 
 
 def test_one_that_is_read_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
