@@ -174,7 +174,9 @@ class Processors:
                     self._loop.after(_AGAIN, self._nice_sessions)
                     return
                 except OSError as error:
-                    self._complain("no nice value for a session", error)
+                    # What belongs to one that has ended, and was not reaped yet, is root's.
+                    if not _has_ended(self._os_pids[number]):
+                        self._complain("no nice value for a session", error)
             self._sessions.popleft()
 
     def _complain(self, what: str, error: OSError) -> None:
@@ -199,6 +201,14 @@ def _reads_one(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return path.read_text().strip() == "1"
     return False
+
+
+def _has_ended(os_pid: int) -> bool:
+    """Whether a process is dead, reaped or not."""
+    with contextlib.suppress(OSError):
+        state = Path(f"/proc/{os_pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+        return state in (b"Z", b"X")
+    return True
 
 
 def _kills(group: Path) -> int:

@@ -131,6 +131,31 @@ def test_a_session_that_may_not_have_its_value_now_has_it_later(
     assert written == [(f"/proc/{child.pid}/autogroup", "3")]
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_session_whose_process_has_just_ended_is_no_error(
+    loop: Loop,
+    child: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    ended: bool,
+) -> None:
+    """It is not reaped yet, and to users who are not root the system refuses what is its."""
+
+    def refusing(path: Path, text: str) -> int:
+        raise PermissionError(errno.EACCES, "no", str(path))
+
+    monkeypatch.setattr(Path, "write_text", refusing)
+    monkeypatch.setattr(module, "_reads_one", lambda path: True)
+    if ended:
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    processors = Processors(loop, None)
+    processors.given(1, 0.5)
+    processors.started(1, child.pid)
+    assert len(caplog.records) == (0 if ended else 1)
+    processors.gone(1)
+
+
 # -- control groups -------------------------------------------------------------------------------
 
 
