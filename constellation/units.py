@@ -233,10 +233,8 @@ class Mem(_Quantity):
     _most = 2**64 - 1  # the largest integer of MessagePack
     _limit = "less than 16 EiB"
     _what = "an amount of memory"
-    _how = (
-        "write a whole number of bytes, or text with a unit (B, KiB, MiB, GiB, TiB, PiB, EiB), "
-        'such as "1.5 GiB"'
-    )
+    _units_shown = '(B, KiB, MiB, GiB, TiB, PiB, EiB), such as "1.5 GiB"'
+    _how = f"write a whole number of bytes, or text with a unit {_units_shown}"
 
     # Only the units that mean one thing. Whether "20 MB" is 20,000,000 bytes depends on who
     # wrote it.
@@ -258,6 +256,9 @@ class Mem(_Quantity):
     @classmethod
     def _parse(cls, text: str) -> Fraction | None:
         match = cls._text.fullmatch(text)
+        if match is None and re.fullmatch(rf"\s*{_NUMBER}\s*", text, re.ASCII):
+            # On a command line all is text, so that a number may be written counts for nothing.
+            raise ValueError(f"{text!r} has no unit; write text with one {cls._units_shown}")
         if match is None:
             return None
         number, unit = match.groups()

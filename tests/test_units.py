@@ -78,6 +78,13 @@ def test_bad_text_for_memory_is_told_a_good_example(text: str) -> None:
     assert repr(text) in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["5", " 1.5 ", "100"])
+def test_a_number_that_is_text_lacks_a_unit(text: str) -> None:
+    """It is no news to who typed it on a command line that a number can be written."""
+    with pytest.raises(ValueError, match=r"has no unit; write text with one \(B, KiB, "):
+        Mem(text)
+
+
 @pytest.mark.parametrize("text", [*BAD_TEXT, *BAD_CORES, "9" * 5000])
 def test_bad_text_for_cores_is_told_a_good_example(text: str) -> None:
     with pytest.raises(ValueError, match=r'such as "0\.5" or "1/16"') as caught:

@@ -199,7 +199,7 @@ class Client:
         """The bridge is gone."""
         if self._code is None and not self._welcome:
             why = reason or f"{session.name} has closed the connection"
-            self._complain(f"{why}. Is a bridge there, and has it the same key?")
+            self._complain(why)
             self._code = _DENIED
         elif self._code is None and session.given_up:
             self._own_fault()

@@ -80,6 +80,7 @@ def format_option(function: _Function) -> _Function:
         type=click.Choice([choice.value for choice in Format]),
         default=Format.HUMAN.value,
         envvar="CONSTELLATION_FORMAT",
+        show_envvar=True,  # errors name it too: it may be what is wrong
         show_default=True,
         callback=lambda _context, _option, value: Format(value),
         help="What is printed: text for people, or JSON, one object a line.",

@@ -95,6 +95,7 @@ def ask(
             cannot be done.
     """
     place = endpoint.removeprefix("tcp://")
+    connected = False
     context: zmq.Context[Any] = zmq.Context()
     try:
         for _ in range(attempts):
@@ -105,12 +106,14 @@ def ask(
                 attempt.close()
             if answer is not None:
                 return _checked(answer, request, place)
+            connected = connected or attempt.connected
     finally:
         context.term()
-    key = "has it no key either" if security is None else "is its key the same as here"
-    raise MasterError(
-        f"{place} has not answered within {attempts * patience:g} s: is there a {role}, and {key}?"
-    )
+    # Who has another key, or is no service of a cluster, has been told of by now.
+    why = "there is no connection. Is that machine up, or a firewall in between?"
+    if connected:
+        why = f"there is a connection, and nothing comes. Is the {role} stopped, or very busy?"
+    raise MasterError(f"{place} has not answered within {attempts * patience:g} s: {why}")
 
 
 def ask_one_of(
@@ -142,7 +145,11 @@ def ask_one_of(
 
 
 class _Attempt:
-    """One socket, and what libzmq tells of it."""
+    """One socket, and what libzmq tells of it.
+
+    Attributes:
+        connected: Whether somebody has taken the connection.
+    """
 
     def __init__(
         self, context: zmq.Context[Any], endpoint: str, security: Security | None, role: str
@@ -152,6 +159,7 @@ class _Attempt:
         self._role = role
         self._connected_at: float | None = None
         self._met = False  # the handshake is over
+        self.connected = False
         self._socket = socket = context.socket(zmq.REQ)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.IPV6, 1)
@@ -194,6 +202,7 @@ class _Attempt:
     def _see(self, event: int) -> None:
         if event == zmq.EVENT_CONNECTED:
             self._connected_at = time.monotonic()
+            self.connected = True
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._met = True
         elif not self._met:

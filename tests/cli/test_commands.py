@@ -228,7 +228,7 @@ def test_options(arguments: list[str], environment: dict[str, str], printed: str
     ("arguments", "environment", "told"),
     [
         (["--format", "xml"], {}, "'xml' is not one of 'human', 'json'"),
-        ([], {"CONSTELLATION_FORMAT": "xml"}, "'xml' is not one of 'human', 'json'"),
+        ([], {"CONSTELLATION_FORMAT": "xml"}, "(env var: 'CONSTELLATION_FORMAT'): 'xml' is not"),
         (["--key-file", "x", "--insecure"], {}, "--key-file and --insecure exclude each other."),
     ],
 )

@@ -243,7 +243,8 @@ class Bridge:
         return cluster.encode(self._who)
 
     def _greet(self, session: Session, message: Greeting | Hello) -> None:
-        why = _denial(message.python)
+        who = "the command" if isinstance(message, Greeting) else f"node {message.node}"
+        why = _denial(who, message.python)
         if isinstance(message, Greeting):
             session.name = f"client {session.name}"
             if why is None:
@@ -265,7 +266,7 @@ class Bridge:
             session.close()
         elif why is not None:
             session.close()
-            deployment.node_lost(message.node, f"node {message.node}: {why}")
+            deployment.node_lost(message.node, why)
         else:
             deployment.agent(session, message.node)
             self._agents[session] = deployment
@@ -308,13 +309,13 @@ class Bridge:
         self._agents[session].agent_heard(session, message)
 
 
-def _denial(python: str) -> str | None:
+def _denial(who: str, python: str) -> str | None:
     """Why a peer with this version of Python cannot be talked to; None: it can."""
     own = platform.python_version()
     if python.split(".")[:2] == own.split(".")[:2]:
         return None
     return (
-        f"Python {python} there, and Python {own} at the bridge: values do not pass between them. "
+        f"{who} has Python {python}, and the bridge {own}: values do not pass between them. "
         f"Use the same minor version everywhere"
     )
 

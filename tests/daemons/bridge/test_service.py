@@ -162,7 +162,7 @@ def test_another_version_of_python_is_denied(peer: Peer, tmp_path: Path) -> None
     peer.until_left()
     (denied,) = peer.messages
     assert isinstance(denied, messages.Denied)
-    assert "Python 3.1.4 there, and Python" in denied.reason
+    assert f"the command has Python 3.1.4, and the bridge {PYTHON}: " in denied.reason
 
 
 def test_another_version_of_python_is_told_to_the_user(tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_another_version_of_python_is_told_to_the_user(tmp_path: Path) -> None:
     with local_bridge.bridge(directory, version="3.1.4") as bridge:
         done = bridge.run(path, form="human")
     assert done.code == 1
-    assert done.err.startswith(b"constellation: Python ")
-    assert b"Python 3.1.4 at the bridge" in done.err
+    assert done.err.startswith(b"constellation: the command has Python ")
+    assert b", and the bridge 3.1.4: " in done.err
 
 
 RUNNING = """
