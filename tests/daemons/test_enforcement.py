@@ -287,6 +287,13 @@ def test_when_the_machine_is_short_the_worst_go_one_by_one(tmp_path: Path) -> No
             running.signal(signal.SIGTERM)
             running.wait()
         made.settle()
+        logs = "".join(made.log(made.node(number)) for number in range(1, len(SIZES) + 1))
+    ends = [event for event in running.events if event["event"] == "exit"][:2]
+    for end in ends:
+        # The log calls a process as everything else does.
+        assert re.search(
+            rf"process {end['pid'][:7]} of program [0-9a-f]{{7}}: memory limit: ", logs
+        )
     causes = [str(status.get("cause")) for status in statuses(running)[:2]]
     assert ["of 20 MiB" in causes[0], "of 100 MiB" in causes[1]] == [True, True]
     assert all("while the machine was short of memory, killed by node" in each for each in causes)

@@ -112,7 +112,6 @@ class Enforcement:
                     self._agents.weigh(program, number)
                 case Kill(program, use):
                     cause = use.cause(self._node, pressure=True)
-                    logger.warning("process %d of %s: %s", use.number, program.hex()[:7], cause)
                     self._agents.condemn(program, use.number, cause)
         self._renew()
 

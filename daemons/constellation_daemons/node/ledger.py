@@ -45,6 +45,13 @@ class Ledger:
         placement.pid = pid
         return [Started(program, number, placement.place.attempt, pid)]
 
+    def name(self, program: bytes, number: int) -> str:
+        """What a process is called, for people: its Pid, where it is known."""
+        placement = self._find(program, number)
+        if placement is None or placement.pid is None:
+            return f"number {number}"
+        return placement.pid.hex()[:7]
+
     def dead(self, program: bytes, number: int, status: Status) -> list[FromNode]:
         """A process is dead, or will not be. Gives what the master is told."""
         placement = self._programs.get(program, {}).pop(number, None)

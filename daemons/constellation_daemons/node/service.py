@@ -495,6 +495,8 @@ class Node:
 
     def condemn(self, program: bytes, number: int, cause: str) -> None:
         """Have an agent kill a process."""
+        name = self._ledger.name(program, number)
+        logger.warning("process %s of program %s: %s", name, program.hex()[:7], cause)
         self._kill(self._agents[program], number, cause)
 
     def _sweep(self, agent: int, times: int) -> None:

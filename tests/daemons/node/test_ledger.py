@@ -35,6 +35,14 @@ def test_the_whole_of_a_process(ledger: Ledger) -> None:
     assert list(ledger.held()) == []
 
 
+def test_a_process_is_called_as_its_program_calls_it(ledger: Ledger) -> None:
+    assert ledger.name(P, 1) == "number 1"
+    ledger.place(place())
+    assert ledger.name(P, 1) == "number 1", "it is yet to be made"
+    ledger.running(P, 1, PID)
+    assert ledger.name(P, 1) == PID.hex()[:7]
+
+
 def test_what_is_placed_twice_is_held_once(ledger: Ledger) -> None:
     assert ledger.place(place())
     assert not ledger.place(place())
