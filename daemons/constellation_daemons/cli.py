@@ -148,6 +148,14 @@ def master(
     found = config.load(nodes, Address.resolve)
     if all(each.bridge_bind is None for each in found.nodes):
         logger.warning("%s: no node has a bridge_bind, so programs cannot be deployed", nodes)
+    for each in found.hidden_bridges:
+        logger.warning(
+            "%s: the bridge_bind of the node %s is %s, a loopback address, and other nodes cannot "
+            "connect to it: what is deployed there runs on that machine only",
+            nodes,
+            each.reached_at,
+            each.bridge_bind,
+        )
     addresses = [address, *found.addresses, *([] if advertise is None else [advertise])]
     keypair = key_options.key(loopback_only=all(each.is_loopback for each in addresses))
     run_master(

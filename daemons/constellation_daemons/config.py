@@ -107,6 +107,17 @@ class Config:
                     yield address
 
     @property
+    def hidden_bridges(self) -> list[Node]:
+        """Nodes with a bridge that nodes on other machines cannot connect to."""
+        away = [node for node in self.nodes if not node.reached_at.is_loopback]
+        return [
+            node
+            for node in self.nodes
+            if node.bridge_bind is not None and node.bridge_bind.is_loopback
+            if any(other is not node for other in away)
+        ]
+
+    @property
     def loopback_only(self) -> bool:
         """Whether none of it can be reached from other machines."""
         return all(address.is_loopback for address in self.addresses)

@@ -88,3 +88,22 @@ def test_a_master_says_that_nothing_can_be_deployed(
     words = ["10.99.0.1:9450", str(tmp_path / "nodes.toml"), "--key-file", str(tmp_path / "none")]
     assert CliRunner().invoke(master, words).exit_code == 2  # but what is in the file is told of
     assert ("no node has a bridge_bind" in caplog.text) == (not bridge)
+
+
+@pytest.mark.parametrize(
+    ("others", "hidden"),
+    [
+        ("", False),
+        ('[[nodes]]\nfabric_addr = "127.0.0.2:9999"\n', False),
+        ('[[nodes]]\nfabric_addr = "10.99.0.3:9999"\n', True),
+    ],
+)
+def test_a_master_says_that_others_do_not_reach_a_bridge(
+    others: str, hidden: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = f'{NODES}bridge_bind = "127.0.0.1:8888"\n{others}'
+    (tmp_path / "nodes.toml").write_text(text)
+    words = ["10.99.0.1:9450", str(tmp_path / "nodes.toml"), "--key-file", str(tmp_path / "none")]
+    assert CliRunner().invoke(master, words).exit_code == 2  # but what is in the file is told of
+    told = "the bridge_bind of the node 10.99.0.2:9999 is 127.0.0.1:8888, a loopback address"
+    assert (told in caplog.text) == hidden
