@@ -277,6 +277,11 @@ class Master:
             self._offered(node, message)
         elif isinstance(message, messages.Busy):
             complaint = f"it serves another master, {message.master}"
+            if message.master == str(self._address):
+                complaint = (
+                    "it is this master itself, which does not know that by this address: start the "
+                    f"master with {node.name}, or say {self._address} in nodes.toml"
+                )
             if complaint != node.complaint:
                 logger.error("node %s: %s", node.name, complaint)
                 node.complaint = complaint
@@ -460,8 +465,11 @@ class Master:
         self._handle(events.AskerDone(program))
 
     def _turn_away(self, session: Session, rival: str) -> None:
-        """Another master takes this one for a node of its own, and tries so again and again."""
-        if rival not in self._rivals:
+        """Another master takes this one for a node of its own, and tries so again and again.
+
+        Or it is this one, under another address than its own: it will be told so as the other.
+        """
+        if rival not in self._rivals and rival != str(self._address):
             self._rivals.add(rival)
             logger.error(
                 "another master, %s, wants to have the node %s, which is this master's: a node has "

@@ -258,6 +258,24 @@ def test_another_master_is_turned_away_and_told_of_once(
     assert line.startswith(f"another master, {rival}, wants to have the node 10.0.0.1:9999, ")
 
 
+def test_a_master_that_takes_itself_for_a_node_is_told_what_would_be_right(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """nodes.toml says alpha:9999, it was started with 10.0.0.1:9999, and that is one machine."""
+    own = "10.0.0.1:9999"
+    for _ in range(2):
+        session = FakeSession(messages.from_node)
+        attach = Attach(own, NODE, None, None, (0, 0), "10.0.0.1", None, 5.0, Enforce.OFF, PYTHON)
+        world.hear(session, attach)
+        assert session.said == [messages.Busy(own)]
+        world.hear(world.node, messages.Busy(own))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == (
+        f"node {NODE}: it is this master itself, which does not know that by this address: start "
+        f"the master with {NODE}, or say {own} in nodes.toml"
+    )
+
+
 def test_the_end_of_an_agent_is_told_to_the_bridge(world: World) -> None:
     world.offer()
     bridge = world.bridge()
