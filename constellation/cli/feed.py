@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +22,8 @@ __all__ = ["events_of"]
 logger = logging.getLogger(__name__)
 
 _AGAIN: Final = 1.0
+_CONNECT: Final = 10.0
+"""Seconds that there may be no connection, when the master has just said where."""
 _EVENTS: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED)
 _OPTIONS: Final = {
     zmq.LINGER: 0,
@@ -40,20 +42,35 @@ def events_of(address: Address, security: Security | None) -> Iterator[dict[str,
     ``feed.missed`` where some were lost on the way.
 
     Raises:
-        MasterError: There is no master now.
+        MasterError: There is no master now, or its events cannot be reached.
         UnknownHost: The host name stands for nothing.
     """
     endpoint, status = _status(address, security)
     context: zmq.Context[Any] = zmq.Context()
     try:
+        first = True
         while True:
-            yield from _one_feed(context, endpoint, status, security)
+            reached = yield from _one_feed(context, endpoint, status, security)
+            if first and not reached:
+                raise MasterError(_unreached(endpoint, status.events))
+            first = False
+            if not reached:
+                time.sleep(_AGAIN)
             yield {"event": "feed.lost", "text": "the master is gone; it is waited for"}
             endpoint, status = _wait_for_master(address, security)
             text = "the master is there again; what was in between is not shown"
             yield {"sequence": status.sequence, "event": "feed.resumed", "text": text}
     finally:
         context.term()
+
+
+def _unreached(endpoint: str, port: int) -> str:
+    place = endpoint.removeprefix("tcp://")
+    return (
+        f"the events of {place} are published at its port {port}, and there is no connection to "
+        "that: open it, which is another one at each start of the master, or run this on the "
+        "master's machine"
+    )
 
 
 def _status(address: Address, security: Security | None) -> tuple[str, Status]:
@@ -74,8 +91,8 @@ def _wait_for_master(address: Address, security: Security | None) -> tuple[str, 
 
 def _one_feed(
     context: zmq.Context[Any], endpoint: str, status: Status, security: Security | None
-) -> Iterator[dict[str, Any]]:
-    """The events of one connection, to its end."""
+) -> Generator[dict[str, Any], None, bool]:
+    """The events of one connection, to its end. Gives whether there was one."""
     master = Address.parse(endpoint.removeprefix("tcp://"))
     socket = context.socket(zmq.SUB)
     for option, value in _OPTIONS.items():
@@ -90,8 +107,13 @@ def _one_feed(
         poller = zmq.Poller()
         poller.register(socket, zmq.POLLIN)
         poller.register(monitor, zmq.POLLIN)
+        reached = False
+        end = time.monotonic() + _CONNECT
         while True:
-            ready = dict(poller.poll())
+            left = None if reached else max(0.0, end - time.monotonic())
+            ready = dict(poller.poll(None if left is None else round(left * 1000) + 1))
+            if not ready:
+                return False
             if socket in ready:
                 event = msgspec.json.decode(socket.recv_multipart()[1])
                 if event["sequence"] > last + 1:
@@ -102,8 +124,9 @@ def _one_feed(
                     last = event["sequence"]
                     yield event
             elif parse_monitor_message(monitor.recv_multipart())["event"] not in _GOOD:
-                return
+                return reached
             else:
+                reached = True
                 logger.info("subscribed to the events of %s at port %d", master, status.events)
     finally:
         socket.disable_monitor()
