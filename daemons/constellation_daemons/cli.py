@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 import click
 
@@ -26,6 +28,8 @@ __all__ = ["master", "node"]
 
 logger = logging.getLogger(__name__)
 
+_Quantity = TypeVar("_Quantity", Mem, Cpu)
+
 
 def _address(
     context: click.Context, parameter: click.Parameter, text: str | None
@@ -45,18 +49,22 @@ def _reached(
         raise click.BadParameter(str(error), context, parameter) from error
 
 
+def _read(kind: Callable[[str], _Quantity], text: str, option: str) -> _Quantity:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=repr(option)) from error
+
+
 def _amount(mem: str | None, cpu: str | None) -> Amount | None:
     """What a node gives, where the user has said something of it."""
     if mem is None and cpu is None:
         return None
     machine = machine_capacity()
-    try:
-        amount = Amount(
-            machine.mem if mem is None else int(Mem(mem)),
-            machine.cpu if cpu is None else round(float(Cpu(cpu)) * 10**9),
-        )
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    amount = Amount(
+        machine.mem if mem is None else int(_read(Mem, mem, "--mem")),
+        machine.cpu if cpu is None else round(float(_read(Cpu, cpu, "--cpu")) * 10**9),
+    )
     if not amount.mem or not amount.cpu:
         raise click.UsageError("--mem and --cpu are above 0: on nothing no process can be placed.")
     return amount

@@ -72,6 +72,13 @@ def test_a_node_gives_something(words: list[str]) -> None:
     assert "Error: " in done.stderr
 
 
+@pytest.mark.parametrize(("option", "value"), [("--mem", "1 TB"), ("--cpu", "lots")])
+def test_an_amount_that_is_none_is_told_with_its_option(option: str, value: str) -> None:
+    done = CliRunner().invoke(node, ["127.0.0.1:9450", option, value])
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option}': '{value}' is not an amount of " in done.stderr
+
+
 @pytest.mark.parametrize("service", [node, master])
 def test_help_is_asked_for_by_a_letter_too(service: click.Command) -> None:
     told = CliRunner().invoke(service, ["-h"])
