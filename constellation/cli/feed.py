@@ -68,8 +68,8 @@ def _unreached(endpoint: str, port: int) -> str:
     place = endpoint.removeprefix("tcp://")
     return (
         f"the events of {place} are published at its port {port}, and there is no connection to "
-        "that: open it, which is another one at each start of the master, or run this on the "
-        "master's machine"
+        "that: open it, which is another one at each start of the master but for --events-port, or "
+        "run this on the master's machine"
     )
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-from constellation.address import Address
+from constellation.address import Address, PortRange
 from constellation.cli.commands import Command
 from constellation.cli.options import KeyOptions, key_options, verbose_option, version_option
 from constellation.units import Cpu, Mem
@@ -49,6 +49,15 @@ def _reached(
         raise click.BadParameter(str(error), context, parameter) from error
 
 
+def _ports(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> PortRange | None:
+    try:
+        return None if text is None else PortRange.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
 def _read(kind: Callable[[str], _Quantity], text: str, option: str) -> _Quantity:
     try:
         return kind(text)
@@ -76,6 +85,9 @@ def _amount(mem: str | None, cpu: str | None) -> Amount | None:
 @click.option("--advertise", callback=_reached, metavar="HOST:PORT", help="Where others reach it.")
 @click.option("--mem", metavar="SIZE", help="What programs may be given of its memory.")
 @click.option("--cpu", metavar="CORES", help="The same of its processors.")
+@click.option(
+    "--port-range", callback=_ports, metavar="FIRST-LAST", help="Where its processes listen."
+)
 @click.option("--check", is_flag=True, help="Only say who can be talked to from here, and where.")
 @key_options
 @verbose_option(times=True)
@@ -86,6 +98,7 @@ def node(
     advertise: Address | None,
     mem: str | None,
     cpu: str | None,
+    port_range: PortRange | None,
     check: bool,
     key_options: KeyOptions,
 ) -> None:
@@ -97,6 +110,11 @@ def node(
         raise click.UsageError(
             f"Others cannot connect to {address}, which is {address.vague}: say where they reach "
             f"it with --advertise HOST:PORT."
+        )
+    if port_range is not None and address.port in port_range:
+        raise click.UsageError(
+            f"--port-range {port_range} has the node's own port {address.port} in it: take others "
+            f"for its processes."
         )
     others = [each for each in (join, advertise) if each is not None]
     loopback = all(each.is_loopback for each in (address, *others))
@@ -111,6 +129,7 @@ def node(
             keypair,
             default_places(),
             limit=_amount(mem, cpu),
+            ports=port_range,
             join=join,
             advertise=advertise,
         )
@@ -137,6 +156,12 @@ def node(
     metavar="SECONDS",
     help="How long a node may be silent until it is lost.",
 )
+@click.option(
+    "--events-port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Where events are published; any free port otherwise.",
+)
 @key_options
 @verbose_option(times=True)
 @version_option
@@ -146,6 +171,7 @@ def master(
     advertise: Address | None,
     wait: float,
     timeout: float,
+    events_port: int | None,
     key_options: KeyOptions,
 ) -> None:
     """Place the processes of programs on the nodes of a cluster.
@@ -153,6 +179,8 @@ def master(
     HOST:PORT is where the master listens. If it is the `fabric_addr` of a node in NODES.TOML, the
     master is that node too.
     """
+    if events_port == address.port:
+        raise click.UsageError(f"--events-port {events_port} is the port of the master itself.")
     found = config.load(nodes, Address.resolve)
     if all(each.bridge_bind is None for each in found.nodes):
         logger.warning("%s: no node has a bridge_bind, so programs cannot be deployed", nodes)
@@ -167,7 +195,16 @@ def master(
     addresses = [address, *found.addresses, *([] if advertise is None else [advertise])]
     keypair = key_options.key(loopback_only=all(each.is_loopback for each in addresses))
     run_master(
-        MasterOptions(address, found.nodes, keypair, default_places(), timeout, wait, advertise)
+        MasterOptions(
+            address,
+            found.nodes,
+            keypair,
+            default_places(),
+            timeout,
+            wait,
+            advertise,
+            events_port or 0,
+        )
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
-from constellation.address import Address, UnknownHost
+from constellation.address import Address, PortRange, UnknownHost
 from constellation.process import signals, system
 from constellation.process.signals import Wakeup
 from constellation.security.keypair import Keypair
@@ -57,6 +57,7 @@ class NodeOptions:
         keypair: The key of the cluster; None: connections are not secured.
         places: Where it keeps things.
         limit: The most that it gives, unless its master says otherwise; None: what the machine has.
+        ports: Where its processes listen, unless its master says otherwise; None: anywhere.
         join: The master to ask for admission; None: the master knows of it.
         advertise: Where others reach it; None: where it listens.
     """
@@ -65,6 +66,7 @@ class NodeOptions:
     keypair: Keypair | None
     places: Places
     limit: Amount | None = None
+    ports: PortRange | None = None
     join: Address | None = None
     advertise: Address | None = None
 
@@ -81,6 +83,7 @@ class MasterOptions:
         timeout: Seconds of silence after which somebody is lost.
         wait: Seconds after which clients are taken though not all nodes have joined.
         advertise: Where others reach it; None: where its node is reached, or where it listens.
+        events_port: Where it publishes events; 0: at any free port.
     """
 
     address: Address
@@ -90,6 +93,7 @@ class MasterOptions:
     timeout: float
     wait: float
     advertise: Address | None = None
+    events_port: int = 0
 
 
 class _Process:
@@ -126,7 +130,7 @@ class _Process:
         return key, router, listeners[0].address.host
 
     def feed(self, router: Router, address: Address) -> Feed:
-        feed = Feed(router.context, address.with_port(0), self._security)
+        feed = Feed(router.context, address, self._security)
         feed.watch(self.loop)
         return feed
 
@@ -156,7 +160,13 @@ def run_node(options: NodeOptions) -> None:
     options.places.prepare()
     key, router, host = process.listen(options.address)
     node = process.node = Node(
-        process.loop, options.address, host, options.keypair, options.places, limit=options.limit
+        process.loop,
+        options.address,
+        host,
+        options.keypair,
+        options.places,
+        limit=options.limit,
+        ports=options.ports,
     )
     joining = _Joining(process.loop, node)
     sessions = Sessions(process.loop, router, key, joining, answer=node.answer)
@@ -345,7 +355,7 @@ def run_master(options: MasterOptions) -> None:
 
         names.find(Address.parse(name), found, lambda error: failed(str(error)))
 
-    feed = process.feed(router, options.address)
+    feed = process.feed(router, options.address.with_port(options.events_port))
     rooms.master = Master(
         process.loop,
         reached,

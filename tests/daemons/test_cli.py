@@ -79,6 +79,32 @@ def test_an_amount_that_is_none_is_told_with_its_option(option: str, value: str)
     assert f"Invalid value for '{option}': '{value}' is not an amount of " in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("40000", "'40000' is no range of ports; one looks like \"40000-40999\""),
+        ("2-1", "the last is not below the first"),
+        ("9000-9500", "--port-range 9000-9500 has the node's own port 9450 in it"),
+    ],
+)
+def test_a_range_of_ports_that_is_none(value: str, told: str) -> None:
+    done = CliRunner().invoke(node, ["127.0.0.1:9450", "--port-range", value])
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("0", "0 is not in the range 1<=x<=65535"), ("9450", "of the master itself")],
+)
+def test_a_port_for_events_that_is_none(value: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "nodes.toml").write_text(NODES)
+    words = ["127.0.0.1:9450", str(tmp_path / "nodes.toml"), "--events-port", value]
+    done = CliRunner().invoke(master, words)
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
 @pytest.mark.parametrize("service", [node, master])
 def test_help_is_asked_for_by_a_letter_too(service: click.Command) -> None:
     told = CliRunner().invoke(service, ["-h"])

@@ -15,6 +15,8 @@ import programs
 import pytest
 from cluster import Cluster, Size, write
 
+from constellation.address import Address
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -700,3 +702,42 @@ def test_programs_wait_for_nodes_that_come_later(tmp_path: Path) -> None:
             own.start_node(3, "--join", own.master, "--mem", "150 MiB", "--cpu", "0.25")
             assert running.wait() == 0
         assert running.tree.out == b"up\nserved\n"
+
+
+def test_ports_that_a_firewall_lets_through(tmp_path: Path) -> None:
+    """Those of a node that joins, and that of the events, also when the master is another one."""
+    directory = tmp_path / "cluster"
+    directory.mkdir()
+    path = write(
+        tmp_path,
+        """
+        def child(parent):
+            Sender(parent).send(pid().endpoint).block()
+
+        def main():
+            init(Resources(mem="90 MiB", cpu=0.1))
+            print(Receiver(spawn(child).block()).recv().block())
+
+        main()
+        """,
+    )
+    options = ("--events-port", "9998")
+    sizes = (Size("100 MiB", 0.5),)
+    with clusters.cluster(directory, sizes=sizes, master_options=options) as own:
+        joining = ["--join", own.master, "--mem", "150 MiB", "--cpu", "0.25"]
+        own.start_node(3, *joining, "--port-range", "9100-9109")
+        own.wait_until_joined(2)
+        checked = own.service("node", "--check", "--join", own.master, own.node(7))
+        assert checked.returncode == 0, checked.stdout
+        done = own.run(path)
+        assert done.code == 0
+        place = Address.parse(done.tree.out.decode().strip().removeprefix("tcp://"))
+        assert place.host == own.host(3)
+        assert place.port in range(9100, 9110)
+        with own.feed() as feed:
+            assert own.status().events == 9998
+            own.kill(own.master)
+            own.start_master()
+            feed.until(lambda: any(each["event"] == "feed.resumed" for each in feed.events))
+        assert own.status().events == 9998
+        own.wait_until_joined(2)

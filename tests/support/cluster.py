@@ -59,6 +59,7 @@ class Cluster:
     bridge_host: int = 1  # where that listens
     enforce: str = "pressure"
     modules: tuple[Path, ...] = ()  # where services find modules before anything else
+    master_options: tuple[str, ...] = ()
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     # -- where things are
@@ -149,9 +150,9 @@ class Cluster:
         config = self.directory / "nodes.toml"
         tables = [["[[nodes]]", *self.table(*each)] for each in enumerate(self.sizes, start=1)]
         config.write_text("\n".join(line for table in tables for line in table))
-        timeout = str(self.timeout)
+        options = ["--timeout", str(self.timeout), *self.master_options]
         number = 100 if self.separate else 1
-        self._start(number, "master", "--timeout", timeout, self.listens(number), str(config))
+        self._start(number, "master", *options, self.listens(number), str(config))
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """End a service. Gives its exit code."""
@@ -400,11 +401,21 @@ def cluster(
     bridge_host: int | None = None,
     enforce: str = "pressure",
     modules: tuple[Path, ...] = (),
+    master_options: tuple[str, ...] = (),
 ) -> Iterator[Cluster]:
     """Start a cluster, and end it, which leaves nothing."""
     host = bridge_of if bridge_host is None else bridge_host
     made = Cluster(
-        directory, sizes, new_prefix(), timeout, separate, bridge_of, host, enforce, modules
+        directory,
+        sizes,
+        new_prefix(),
+        timeout,
+        separate,
+        bridge_of,
+        host,
+        enforce,
+        modules,
+        master_options,
     )
     with running(made):
         yield made

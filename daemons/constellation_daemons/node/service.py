@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from constellation.address import Address
+from constellation.address import Address, PortRange
 from constellation.control import cluster
 from constellation.control.stream import ControlError, MessageStream
 from constellation.exit_status import ExitStatus
@@ -111,6 +111,7 @@ class Node:
         keypair: The key of the cluster; None: connections are not secured.
         places: Where it keeps things.
         limit: The most that it gives; None: what the machine has, or the master says.
+        ports: Where its processes listen; None: anywhere, or where the master says.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Node:
         places: Places,
         *,
         limit: Amount | None = None,
+        ports: PortRange | None = None,
     ) -> None:
         self._loop = loop
         self._listens = listens
@@ -129,6 +131,7 @@ class Node:
         self._keypair = keypair
         self._places = places
         self._limit = limit
+        self._ports = (0, 0) if ports is None else (ports.first, ports.last)
         # Larger at each start, also where the clock was set back in between: see `Held`.
         self._incarnation = time.time_ns()
         self._ledger = Ledger()
@@ -216,10 +219,11 @@ class Node:
             bridge = attached.bridge if attached else None
             return cluster.encode(cluster.Who("node", master, () if bridge is None else (bridge,)))
         return cluster.encode(
-            cluster.NodeAnswer(
-                VERSION, platform.python_version(), master, attached.ports if attached else (0, 0)
-            )
+            cluster.NodeAnswer(VERSION, platform.python_version(), master, self._ports_of(attached))
         )
+
+    def _ports_of(self, attach: Attach | None) -> tuple[int, int]:
+        return attach.ports if attach is not None and attach.ports[0] else self._ports
 
     # -- masters
 
@@ -394,7 +398,7 @@ class Node:
                     incarnation=self._incarnation,
                     host=self._host,
                     advertised=advertised,
-                    ports=attach.ports,
+                    ports=self._ports_of(attach),
                     trees=self._places.trees,
                     store=self._places.store,
                     store_limit=self._places.store_limit,
