@@ -256,6 +256,10 @@ class _Monitor:
 
     def _gone(self) -> bool:
         """Whether the process and its descendants are dead, or cannot be killed."""
+        # A busy machine may not run the process, whose priority may be low, for long until it has
+        # died of its kill; its pipes may be at their end by then. Who listens is to be told how.
+        if self._died_at is None and self._connected:
+            return False
         if self._killing_until is not None and time.monotonic() >= self._killing_until:
             return True
         return self._died_at is not None and self._childless
@@ -436,6 +440,8 @@ class _Monitor:
             dead, status, usage = reaped
             if dead == self._child:
                 self._died_at = time.monotonic()
+                if self._killing_until is not None:
+                    self._killing_until = self._died_at + KILL_LIMIT
                 self._read_to_be_sure = self._pipe_size()
                 self._look_into_nursery()
                 if self._nursery is not None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from constellation.control.messages import Died, End, Eof, Held, Output, Room, Shut, Signal
 from constellation.exit_status import ExitStatus
+from constellation.process import monitor
 from constellation.process.identity import Identity
 from constellation.process.monitor import OUTPUT_WINDOW
 
@@ -238,6 +240,35 @@ def test_end_kills_what_ignores_everything(stage: MakeStage) -> None:
     show.run_until(lambda: not process.monitor_open)
     assert process.status == ExitStatus(signal="SIGKILL")
     assert process.eofs == {1, 2}
+
+
+def test_one_that_takes_long_to_die_is_waited_for(
+    stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a busy machine, where it may be that its pipes are at their end, and it is not dead."""
+    monkeypatch.setattr(monitor, "KILL_LIMIT", 0.0)
+    monkeypatch.setattr(monitor._Monitor, "_kill", lambda self: None)
+    signals, heard = os.pipe()
+    with open(signals, "rb") as reader, open(heard, "wb", buffering=0) as writer:
+
+        def work(identity: Identity) -> None:
+            signal.signal(signal.SIGUSR1, lambda *_: writer.write(b"!"))
+            os.closerange(1, 3)
+            while True:
+                time.sleep(0.01)
+
+        show = stage(work)
+        process = show.start()
+        show.run_until(lambda: process.eofs == {1, 2})
+        process.launched.monitor.post(End())
+        process.launched.monitor.post(Signal(signal.SIGUSR1))
+        show.run_until(
+            lambda: select.select([reader], [], [], 0)[0] or not process.monitor_open
+        )  # so it was told to end before
+    assert process.os_pid is not None
+    os.kill(process.os_pid, signal.SIGKILL)
+    show.run_until(lambda: not process.monitor_open)
+    assert process.status == ExitStatus(signal="SIGKILL")
 
 
 def test_a_killed_process_takes_nobody_with_it_until_the_end(stage: MakeStage) -> None:
