@@ -10,7 +10,7 @@ import psutil
 
 from constellation_daemons.master.values import Amount
 
-__all__ = ["machine_capacity", "own_groups"]
+__all__ = ["first_version_groups", "machine_capacity", "own_groups"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
@@ -29,12 +29,12 @@ def machine_capacity() -> Amount:
         quota = _quota(directory / "cpu.max")
         if quota is not None:
             billionths = min(billionths, quota)
-    for directory in _first_version("memory"):
+    for directory in first_version_groups("memory"):
         # Where there is no limit it is a number larger than any memory.
         limit = _number(directory / "memory.limit_in_bytes")
         if limit is not None:
             mem = min(mem, limit)
-    for directory in _first_version("cpu"):
+    for directory in first_version_groups("cpu"):
         quota = _number(directory / "cpu.cfs_quota_us")
         period = _number(directory / "cpu.cfs_period_us")
         if quota is not None and period and quota > 0:  # -1: no limit
@@ -52,7 +52,7 @@ def own_groups() -> list[Path]:
     return [] if path is None else _upwards(_CGROUP, path)
 
 
-def _first_version(controller: str) -> list[Path]:
+def first_version_groups(controller: str) -> list[Path]:
     """The same in the hierarchy of a controller of version 1, which some machines still have."""
     try:
         lines = _MEMBERSHIP.read_text().splitlines()

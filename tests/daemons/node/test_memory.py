@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from constellation_daemons.node import memory as module
-from constellation_daemons.node.memory import group_memory, memories
+from constellation_daemons.node.memory import first_version_memory, group_memory, memories
 from constellation_daemons.node.pressure import Memory
 
 STAT = "anon 600\nfile 300\ninactive_file 200\nactive_file 50\nslab_reclaimable 25\n"
@@ -39,10 +39,34 @@ def test_a_group_without_a_limit_does_not_count(tmp_path: Path) -> None:
     assert group_memory(tmp_path / "none") is None
 
 
+def first_version_group(directory: Path, limit: int, stat: str) -> Path:
+    directory.mkdir()
+    (directory / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    (directory / "memory.usage_in_bytes").write_text("900\n")
+    (directory / "memory.stat").write_text(stat)
+    return directory
+
+
+def test_groups_of_the_first_version_count_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is in groups below counts as well: that is in the totals.
+    stat = "inactive_file 1\ntotal_rss 600\ntotal_inactive_file 200\ntotal_active_file 50\n"
+    inner = first_version_group(tmp_path / "inner", 1000, stat)
+    assert first_version_memory(inner) == Memory(1000, 100 + 250)
+    assert first_version_memory(tmp_path / "none") is None
+    outer = first_version_group(tmp_path / "outer", 9223372036854771712, stat)
+    monkeypatch.setattr(module, "own_groups", list)
+    monkeypatch.setattr(module, "first_version_groups", lambda controller: [inner, outer])
+    _, limited = memories()
+    assert limited == Memory(1000, 350)
+
+
 def test_the_machine_and_the_groups_it_is_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "own_groups", lambda: [group(tmp_path, "1000"), tmp_path / "none"])
+    monkeypatch.setattr(module, "first_version_groups", lambda controller: [])
     machine, limited = memories()
     assert machine.total == psutil.virtual_memory().total
     assert 0 < machine.available <= machine.total
