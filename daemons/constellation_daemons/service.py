@@ -102,6 +102,7 @@ class _Process:
     def __init__(self, keypair: Keypair | None) -> None:
         system.become_subreaper()
         system.raise_descriptor_limit()
+        self._wakeup = Wakeup()  # before the handlers, or a signal might be lost
         for number in _CAUGHT:
             signal.signal(number, signals.caught)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -109,7 +110,6 @@ class _Process:
         self.stopping = False
         self.node: Node | None = None
         self._security = None if keypair is None else Curve(keypair)
-        self._wakeup = Wakeup()
         self.loop.selector.register(self._wakeup.fileno(), selectors.EVENT_READ, self._signalled)
 
     def _signalled(self, events: int) -> None:

@@ -127,6 +127,41 @@ def test_a_node_that_is_killed_before_init_is_told_of(tmp_path: Path) -> None:
         assert running.events[-1]["message"] == f"node {own.node(2)} was killed"
 
 
+# -- services -------------------------------------------------------------------------------------
+
+# Found by every interpreter of the services; it is the bridge's that it stops in its imports.
+SLOW = """
+    import sys
+    import time
+
+    if "constellation_daemons.bridge.main" in sys.orig_argv:
+        open({flag!r}, "w").close()
+        time.sleep(0.5)
+"""
+
+
+def test_a_ctrl_c_while_a_bridge_is_started_is_no_error(tmp_path: Path) -> None:
+    directory, modules, flag = tmp_path / "cluster", tmp_path / "modules", tmp_path / "flag"
+    directory.mkdir()
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text(textwrap.dedent(SLOW).format(flag=str(flag)))
+    made = Cluster(directory, (Size("1 GiB", 1),), clusters.new_prefix(), 2.0, modules=(modules,))
+    ensure_key_file(made.key_file)
+    made.start_master()
+    with made.running.pop(made.master) as master:
+        try:
+            end = time.monotonic() + clusters.LIMIT
+            while not flag.exists():
+                assert time.monotonic() < end, made.log(made.master)
+                time.sleep(0.01)
+            os.killpg(master.pid, signal.SIGINT)  # as a terminal does
+            assert master.wait(clusters.LIMIT) == 0
+        finally:
+            master.kill()
+    assert "KeyboardInterrupt" not in made.log(made.master)
+    assert "Traceback" not in made.log(made.master)
+
+
 # -- surveys --------------------------------------------------------------------------------------
 
 # It leaves its process group, its session and its parent behind.

@@ -124,16 +124,21 @@ class Agent:
     Args:
         setup: What it is for.
         node: The stream to the node.
+        wakeup: Tells of signals.
         said: What the node has said after that.
     """
 
     def __init__(
-        self, setup: Setup, node: MessageStream[FromNode], said: Iterable[FromNode] = ()
+        self,
+        setup: Setup,
+        node: MessageStream[FromNode],
+        wakeup: Wakeup,
+        said: Iterable[FromNode] = (),
     ) -> None:
         self._setup = setup
         self._node = node
         self._loop = Loop()
-        self._wakeup = Wakeup()
+        self._wakeup = wakeup
         self._directory = RuntimeDirectory()
         self._image: Image | None = None
         self._zygote_reaped = True
@@ -438,16 +443,18 @@ def main(descriptor: int) -> NoReturn:
     system.set_name("cst-agent")
     system.become_subreaper()
     system.raise_descriptor_limit()
+    wakeup = Wakeup()
     for number in _CAUGHT:
         signal.signal(number, signals.caught)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signals.restore_mask(())  # see `start_part`
     node = MessageStream(descriptors.adopt_socket(descriptor), from_node)
     logs.set_up(logging.INFO)
     code = 1
     try:
         setup, *said = first_messages(node) or [None]
         if isinstance(setup, Setup):
-            Agent(setup, node, said).run()
+            Agent(setup, node, wakeup, said).run()
             code = 0
     except Exception:  # whatever it is, its processes have been ended
         logger.exception("the agent has failed")

@@ -44,10 +44,12 @@ _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 class _Process:
     """A bridge, and what ends it."""
 
-    def __init__(self, setup: BridgeSetup, node: MessageStream[BridgeSetup]) -> None:
+    def __init__(
+        self, setup: BridgeSetup, node: MessageStream[BridgeSetup], wakeup: Wakeup
+    ) -> None:
         self._node = node
         self._loop = Loop()
-        self._wakeup = Wakeup()
+        self._wakeup = wakeup
         self._stopping = False
         security: Security | None = None
         keypair = None
@@ -116,15 +118,17 @@ def main(descriptor: int, level: int) -> NoReturn:
     system.set_name("cst-bridge")
     system.become_subreaper()
     system.raise_descriptor_limit()
+    wakeup = Wakeup()
     for number in _CAUGHT:
         signal.signal(number, signals.caught)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signals.restore_mask(())  # see `start_part`
     node = MessageStream(descriptors.adopt_socket(descriptor), _decoder)
     setup = next(iter(first_messages(node)), None)
     code = 0
     if setup is not None:
         try:
-            _Process(setup, node).run()
+            _Process(setup, node, wakeup).run()
         except (ListenError, UnknownHost, StoreError) as error:
             logger.error("%s", error)
             code = 1

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import socket
 import subprocess
-import sys
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from constellation.control.stream import MessageStream
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
 from constellation_daemons.bridge.setup import BridgeSetup
+from constellation_daemons.children import start_part
 from constellation_daemons.messages import Attach
 
 __all__ = ["BridgeProcess", "changed"]
@@ -117,17 +117,9 @@ class BridgeProcess:
         if self._stopping:
             return
         ours, theirs = socket.socketpair()
-        command = [
-            sys.executable,
-            "-m",
-            "constellation_daemons.bridge.main",
-            str(theirs.fileno()),
-            str(logging.getLogger().getEffectiveLevel()),
-        ]
+        level = str(logging.getLogger().getEffectiveLevel())
         try:
-            self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd="/"
-            )
+            self._process = start_part("constellation_daemons.bridge.main", theirs.fileno(), level)
         except OSError as error:
             logger.error("the bridge cannot be started: %s", error)
             ours.close()

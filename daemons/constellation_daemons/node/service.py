@@ -13,7 +13,6 @@ import platform
 import selectors
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -43,6 +42,7 @@ from constellation_daemons.agent.messages import (
     to_node,
 )
 from constellation_daemons.agent.processors import sweep
+from constellation_daemons.children import start_part
 from constellation_daemons.master.values import Amount
 from constellation_daemons.messages import (
     Admitted,
@@ -371,17 +371,7 @@ class Node:
         own = attach.advertised == self._listens.host
         advertised = self._host if own else attach.advertised
         try:
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "constellation_daemons.agent.service",
-                    str(theirs.fileno()),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                cwd="/",
-            )
+            process = start_part("constellation_daemons.agent.service", theirs.fileno())
         except OSError:
             ours.close()
             raise
