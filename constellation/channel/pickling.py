@@ -15,15 +15,9 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import _lru_cache_wrapper, cached_property
 from io import TextIOWrapper
-from types import (
-    CellType,
-    CodeType,
-    FunctionType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
-    ModuleType,
-)
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any, NoReturn, Protocol
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from cloudpickle import cloudpickle
 
@@ -34,6 +28,7 @@ from constellation.channel.byvalue import (
     reduce_cell,
     reduce_code,
 )
+from constellation.channel.classes import reduce_class
 
 PROTOCOL = 5
 
@@ -120,6 +115,8 @@ class ImagePickler(cloudpickle.CloudPickler):  # type: ignore[misc]
             raise TypeError(f"cannot pickle '_io.{kind.__name__}' object")
         if isinstance(obj, BaseException) and self._is_plain_exception(kind):
             return make_exception, (kind, obj.args), vars(obj) or None
+        if kind is WeakKeyDictionary or kind is WeakValueDictionary:
+            return kind, (), None, None, iter(list(obj.items()))
         if kind is cached_property:
             # Before Python 3.12 it holds a lock.
             state = {k: v for k, v in vars(obj).items() if k not in ("func", "lock")}
@@ -141,38 +138,7 @@ class ImagePickler(cloudpickle.CloudPickler):  # type: ignore[misc]
             reduced = cloudpickle._dynamic_class_reduce(cls)
         if reduced is NotImplemented or len(reduced) == 2:
             return reduced
-        make, arguments, state, *_ = reduced
-        if make is cloudpickle._make_skeleton_class and _takes_slots(cls):
-            arguments, state = _with_slots(cls, arguments, state)
-        return make, arguments, (state, cls.__qualname__), None, None, restore_class
-
-
-def _takes_slots(cls: type) -> bool:
-    # Metaclasses of native libraries, such as msgspec's, may make the slots themselves.
-    make = type(cls).__new__
-    return "__slots__" in vars(cls) and (make is type.__new__ or type(make) is FunctionType)
-
-
-def _with_slots(
-    cls: type, arguments: tuple[Any, ...], state: tuple[dict[str, object], object]
-) -> tuple[tuple[Any, ...], tuple[dict[str, object], object]]:
-    """What cloudpickle makes a class of, with its slots, which it leaves out.
-
-    An instance that came to a class without them could not go back: its values are those of a
-    `__dict__`, which a class with slots may not have. They are taken from what they have become,
-    since `__slots__` itself may be an iterator that is used up, and its names may be mangled.
-    """
-    *most, members, identity, extra = arguments
-    slots = [
-        name
-        for name, value in vars(cls).items()
-        if isinstance(value, MemberDescriptorType | GetSetDescriptorType)
-        # In a copy of another class, as a decorator makes it, there may be some of that.
-        and value.__objclass__ is cls
-    ]
-    contents, rest = state
-    contents = {name: value for name, value in contents.items() if name not in slots}
-    return (*most, {**members, "__slots__": tuple(slots)}, identity, extra), (contents, rest)
+        return reduce_class(cls, reduced)
 
 
 _MODULE_MACHINERY = ("__builtins__", "__loader__", "__spec__")
@@ -230,19 +196,3 @@ def make_exception(kind: type[BaseException], args: tuple[object, ...]) -> BaseE
         error = kind.__new__(kind, *args)
         error.args = args
         return error
-
-
-def restore_class(cls: type, state: tuple[tuple[dict[str, object], object], str]) -> type:
-    """Completes a class by value, unless this process has it already.
-
-    cloudpickle finds a class that came here before, or came from here, by the number it gave it.
-    That one keeps its attributes and methods: this process may have changed them, and its methods
-    are bound to its globals.
-    """
-    contents, qualname = state
-    names = contents[0].keys() - {"__doc__", "__module__", "__slots__"}
-    if names and names <= vars(cls).keys():
-        return cls
-    cloudpickle._class_setstate(cls, contents)
-    cls.__qualname__ = qualname
-    return cls

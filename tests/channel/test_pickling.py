@@ -325,6 +325,122 @@ def test_classes_by_value_have_their_slots_in_another_process_and_come_back() ->
     """)
 
 
+def test_what_the_making_of_a_class_sets_comes_as_it_is_and_is_not_done_again() -> None:
+    run_with_another_process("""
+        def echo():
+            for _ in range(3):
+                value = receive(there)
+                # Not what a class gets that is made without its keywords.
+                assert type(value).kind == "first"
+                assert type(value).length == 1
+                send(there, value)
+
+        child = fork(echo)
+
+        class Meta(type):
+            def __new__(meta, name, bases, namespace, **keywords):
+                made = super().__new__(meta, name, bases, namespace, **keywords)
+                made.length = len(keywords)
+                return made
+            def __init__(cls, name, bases, namespace, **keywords):
+                super().__init__(name, bases, namespace)
+
+        class Plugin:
+            known = []
+            def __init_subclass__(cls, kind=None, **keywords):
+                super().__init_subclass__(**keywords)
+                cls.kind = kind
+                Plugin.known.append(cls)
+
+        class First(Plugin, metaclass=Meta, kind="first"):
+            pass
+
+        for _ in range(3):
+            send(here, First())
+            assert type(receive(here)) is First
+        assert os.waitpid(child, 0)[1] == 0
+        assert Plugin.known == [First]
+    """)
+
+
+def test_members_of_an_enumeration_by_value_have_what_they_were_given() -> None:
+    run_with_another_process("""
+        import enum
+
+        def echo():
+            kind = receive(there)
+            assert [each.mass for each in kind] == [3, 4]
+            assert kind.EARTH.twice() == 8
+            assert kind.EARTH.inner is kind.VENUS
+            send(there, kind.EARTH)
+
+        child = fork(echo)
+
+        class Planet(enum.Enum):
+            VENUS = (3, "hot")
+            EARTH = (4, "blue")
+            def __init__(self, mass, look):
+                self.mass = mass
+                self._look = look
+            def twice(self):
+                return 2 * self.mass
+
+        Planet.EARTH.inner = Planet.VENUS
+        send(here, Planet)
+        assert receive(here) is Planet.EARTH
+        assert os.waitpid(child, 0)[1] == 0
+    """)
+
+
+def test_typed_tuples_and_dictionaries_by_value() -> None:
+    run_with_another_process("""
+        import typing
+
+        def echo():
+            pair, typed = receive(there)
+            assert pair.total() == 3
+            assert not hasattr(pair, "__dict__")
+            assert typed(a=1) == {"a": 1}
+            assert typed.__annotations__ == {"a": int}
+            send(there, (pair, typed))
+
+        child = fork(echo)
+
+        class Pair(typing.NamedTuple):
+            a: int
+            b: int = 2
+            def total(self):
+                return self.a + self.b
+
+        class Typed(typing.TypedDict):
+            a: int
+
+        send(here, (Pair(1), Typed))
+        pair, typed = receive(here)
+        assert pair == Pair(1) and type(pair) is Pair and typed is Typed
+        assert os.waitpid(child, 0)[1] == 0
+    """)
+
+
+def test_a_function_that_dispatches_by_type_goes_by_value() -> None:
+    two = Program("")
+    names = two.later("""
+        import functools
+
+        @functools.singledispatch
+        def kind(value):
+            return "something"
+
+        @kind.register
+        def _(value: int):
+            return "a number"
+
+        kind(1)
+    """)
+    kind = two.send(names.kind)
+    assert [kind(1), kind("")] == ["a number", "something"]
+
+
 PID = Pid.new("ipc:///nowhere")
 
 
