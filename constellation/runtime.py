@@ -247,7 +247,7 @@ def _join(unborn: birth.Unborn, linger: float | None) -> None:
     try:
         newborn = unborn.join()
     except InitError:
-        origin.resume()
+        origin.give_up()
         raise
     entry.prepare_fresh(entry.NATIVE if newborn.network is None else entry.FABRIC)
     _enter(newborn, image, origin, writers, linger)
@@ -273,7 +273,7 @@ def _become_image(unborn: birth.Unborn, linger: float | None) -> None:
         deployed = unborn.freeze()
     except InitError:
         gc.unfreeze()
-        origin.resume()
+        origin.give_up()
         raise
     newborn = zygote.run(
         deployed.connection, deployed.directory, origin, deployed.agent, deployed=deployed
@@ -291,10 +291,10 @@ def _give_way(unborn: birth.Unborn) -> NoReturn:
     try:
         unborn.give_way(again)
     except OSError as error:
-        origin.resume()
+        origin.give_up()
         raise InitError(f"init() cannot start a process: {explained(error)}") from error
     except InitError:
-        origin.resume()
+        origin.give_up()
         raise
 
 
@@ -320,7 +320,7 @@ def _directory(origin: Origin, *connection: socket.socket) -> RuntimeDirectory:
 def _failed_to(what: str, error: OSError, origin: Origin, *connection: socket.socket) -> InitError:
     """Undo what `init()` has done. Gives what it raises."""
     gc.unfreeze()
-    origin.resume()
+    origin.give_up()
     for end in connection:
         end.close()
     return InitError(f"init() cannot {what}: {explained(error)}")

@@ -398,6 +398,39 @@ def test_a_watchdog_of_faulthandler_is_ended(tmp_path: Path) -> None:
     assert programs.run(path).tree.out == b"armed\n"
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("name", ["REAL", "VIRTUAL", "PROF"])
+def test_a_timer_goes_on_in_the_first_process_and_not_in_the_command(
+    tmp_path: Path, name: str
+) -> None:
+    path = programs.write(
+        tmp_path,
+        f"""
+        import signal
+
+        timer = signal.ITIMER_{name}
+        number = {{"REAL": "SIGALRM", "VIRTUAL": "SIGVTALRM", "PROF": "SIGPROF"}}["{name}"]
+        handled = []
+        signal.signal(getattr(signal, number), lambda *_: handled.append(1))
+        signal.setitimer(timer, 0.01, 0.01)
+
+        from constellation import init
+
+        init()
+        before = len(handled)
+        for _ in range(3000):
+            print("for the command to do")
+        while len(handled) == before:
+            pass
+        signal.setitimer(timer, 0)
+        print("done")
+        """,
+    )
+    done = programs.run(path)
+    assert done.code == 0
+    assert done.tree.out.endswith(b"done\n")
+
+
 def test_an_interrupt_in_init_leaves_no_directory_behind(tmp_path: Path, way: str) -> None:
     path = programs.write(
         tmp_path,
@@ -439,12 +472,13 @@ def test_a_directory_that_cannot_be_made_is_no_matter_of_internals(
         from constellation import InitError, init
 
         tempfile.tempdir = "/dev/null/none"
+        signal.alarm(1000)
         try:
             init()
         except InitError as error:
-            print(error, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+            print(error, signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.alarm(0) > 0)
         """,
     )
     done = subprocess.run([sys.executable, path], capture_output=True, check=False)
-    text = b"init() cannot make the directory of its sockets: Not a directory set()\n"
+    text = b"init() cannot make the directory of its sockets: Not a directory set() True\n"
     assert (done.stdout, done.stderr) == (text, b"")

@@ -16,11 +16,16 @@ from typing import Any
 from constellation.process import signals, system
 from constellation.process.signals import Handlers
 
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
 
 class Origin:
     """The program at `init()`. Making it blocks all signals and stops garbage collection."""
 
     def __init__(self) -> None:
+        # They stay with the process that set them, which becomes the bridge. First of all: what one
+        # of them has sent by now is handled here, and not by who unblocks signals later.
+        self._timers = [(timer, signal.setitimer(timer, 0)) for timer in _TIMERS]
         self._mask = signals.block_all()
         self._handlers = Handlers()
         self._name = system.name()
@@ -28,8 +33,6 @@ class Origin:
         self._profile: Any = sys.getprofile()
         # A fork reseeds it; the initial process goes on with what the program may have seeded.
         self._random = random.getstate()
-        # A timer stays with the process that set it, which becomes the bridge.
-        self._timer = signal.setitimer(signal.ITIMER_REAL, 0)
         self._collects = gc.isenabled()
         gc.disable()
 
@@ -55,8 +58,7 @@ class Origin:
         self._handlers.restore()
         if initial:
             random.setstate(self._random)
-            if self._timer[0]:
-                signal.setitimer(signal.ITIMER_REAL, *self._timer)
+            self._start_timers()
         else:
             if fresh:
                 random.seed()  # as a fork does by itself
@@ -65,6 +67,16 @@ class Origin:
             )
             if reseed is not None:
                 reseed()
+
+    def give_up(self) -> None:
+        """Go on as if nothing had been: `init()` has failed."""
+        self._start_timers()
+        self.resume()
+
+    def _start_timers(self) -> None:
+        for timer, (first, interval) in self._timers:
+            if first or interval:  # no first one: it has just run out
+                signal.setitimer(timer, first or interval, interval)
 
     def resume(self) -> None:
         """Let the user's code run, as the last step: collect, trace and take signals again."""
