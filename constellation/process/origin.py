@@ -16,6 +16,8 @@ from typing import Any
 from constellation.process import signals, system
 from constellation.process.signals import Handlers
 
+_monitoring: Any = getattr(sys, "monitoring", None)  # since Python 3.12
+_TOOLS = range(6)
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
@@ -31,6 +33,7 @@ class Origin:
         self._name = system.name()
         self._trace = sys.gettrace()
         self._profile: Any = sys.getprofile()
+        self._monitors = _take_callbacks()
         # A fork reseeds it; the initial process goes on with what the program may have seeded.
         self._random = random.getstate()
         self._collects = gc.isenabled()
@@ -87,5 +90,25 @@ class Origin:
             sys.setprofile(self._profile)
         else:
             self._profile.enable()  # cProfile's, before Python 3.12: Python code cannot set it
+        for tool, event, callback in self._monitors:
+            _monitoring.register_callback(tool, event, callback)
         sys.settrace(self._trace)
         signals.restore_mask(self._mask)
+
+
+def _take_callbacks() -> list[tuple[int, int, Any]]:
+    """Take away what tools have registered with `sys.monitoring`, for which events.
+
+    No role of ours is to run it, whatever the tool has switched on, and for which code.
+    """
+    tools = [tool for tool in _TOOLS if _monitoring.get_tool(tool)] if _monitoring else []
+    if not tools:
+        return []
+    values = [value for value in vars(_monitoring.events).values() if isinstance(value, int)]
+    events = sorted({value for value in values if value.bit_count() == 1})
+    taken = [
+        (tool, event, _monitoring.register_callback(tool, event, None))
+        for tool in tools
+        for event in events
+    ]
+    return [each for each in taken if each[2] is not None]

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import programs
 import pytest
 
 # Where it has just run out when it is stopped, a timer has no time left.
@@ -42,3 +44,40 @@ def test_timers_go_on_where_init_fails(timer: str, number: str) -> None:
         [sys.executable, "-c", TIMER, timer, number], check=False, capture_output=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+MONITORED = """
+    import os
+    import sys
+
+    from constellation import Receiver, Sender, init, spawn
+
+    seen = os.open("seen", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    monitoring = sys.monitoring
+
+    def started(code, offset):
+        with open("/proc/self/comm") as file:
+            os.write(seen, f"{file.read().strip()} {code.co_name}\\n".encode())
+
+    def child(parent):
+        Sender(parent).send(monitoring.get_tool(3)).block()
+
+    monitoring.use_tool_id(3, "tool")
+    monitoring.register_callback(3, monitoring.events.PY_START, started)
+    monitoring.set_events(3, monitoring.events.PY_START)
+    init()
+    print(Receiver(spawn(child).block()).recv().block())
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there is no sys.monitoring")
+@pytest.mark.skipif(sys.platform != "linux", reason="roles tell their names on Linux")
+def test_no_role_runs_what_a_tool_monitors_the_program_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = programs.run(programs.write(tmp_path, MONITORED))
+    assert (done.code, done.tree.out) == (0, b"tool\n")
+    seen = (tmp_path / "seen").read_text().splitlines()
+    assert [line for line in seen if line.startswith("cst-")] == []
+    assert any(line.endswith(" child") for line in seen), "processes of the program do"
