@@ -33,6 +33,7 @@ def reduce_class(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     make, arguments, (contents, _), *_ = reduced
     members: dict[str, Attributes] = {}
     if issubclass(cls, Enum):
+        arguments, contents = _with_aliases(cls, arguments, contents)
         members = _members(cls)
     elif typing.is_typeddict(cls):
         arguments = _as_typed_dict(cls, arguments)
@@ -41,6 +42,16 @@ def reduce_class(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     _complete.add(cls)
     state = contents, cls.__qualname__, members
     return make_class, (make, *arguments), state, None, None, restore_class
+
+
+def _with_aliases(
+    cls: type[Enum], arguments: tuple[Any, ...], contents: Attributes
+) -> tuple[tuple[Any, ...], Attributes]:
+    """What cloudpickle makes an enumeration of, with the names that are not its members' first."""
+    bases, name, qualname, _, *rest = arguments
+    values = {name: member.value for name, member in cls.__members__.items()}
+    contents = {name: value for name, value in contents.items() if name not in values}
+    return (bases, name, qualname, values, *rest), contents
 
 
 def _members(cls: type[Enum]) -> dict[str, Attributes]:

@@ -372,6 +372,8 @@ def test_members_of_an_enumeration_by_value_have_what_they_were_given() -> None:
             assert [each.mass for each in kind] == [3, 4]
             assert kind.EARTH.twice() == 8
             assert kind.EARTH.inner is kind.VENUS
+            assert kind.TERRA is kind["TERRA"] is kind.EARTH
+            assert list(kind) == [kind.VENUS, kind.EARTH]
             send(there, kind.EARTH)
 
         child = fork(echo)
@@ -379,6 +381,7 @@ def test_members_of_an_enumeration_by_value_have_what_they_were_given() -> None:
         class Planet(enum.Enum):
             VENUS = (3, "hot")
             EARTH = (4, "blue")
+            TERRA = (4, "blue")
             def __init__(self, mass, look):
                 self.mass = mass
                 self._look = look
