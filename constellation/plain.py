@@ -10,7 +10,7 @@ import logging
 from types import TracebackType
 from typing import TextIO
 
-__all__ = ["PlainFormatter", "log_to", "plain", "plain_lines"]
+__all__ = ["PlainFormatter", "log_with", "plain", "plain_lines"]
 
 
 def plain(text: str) -> str:
@@ -47,8 +47,8 @@ class PlainFormatter(logging.Formatter):
         return plain_lines(super().formatException(ei))
 
 
-def log_to(stream: TextIO, layout: str, level: int) -> None:
-    """Log to a stream, in lines of this layout, from a level on."""
+def log_with(formatter: logging.Formatter, stream: TextIO, level: int) -> None:
+    """Log to a stream, as a formatter writes it, from a level on."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(PlainFormatter(layout))
+    handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler])

@@ -129,7 +129,7 @@ def _recce(context: click.Context, option: click.Parameter, value: float | None)
 @click.option("--no-env", is_flag=True, help="Send no variables but those of --env.")
 @format_option
 @key_options
-@verbose_option()
+@verbose_option
 @version_option
 @click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="PROGRAM [ARGUMENTS]...")
 def deploy(

@@ -29,7 +29,7 @@ __all__ = ["events"]
 @address_argument
 @format_option
 @key_options
-@verbose_option()
+@verbose_option
 @version_option
 def events(
     address: Address,

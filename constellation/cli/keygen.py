@@ -27,7 +27,7 @@ __all__ = ["keygen"]
 @click.option("--force", is_flag=True, help="Replace a key that is there.")
 @click.option("--show", is_flag=True, help="Make none: show the fingerprint of the one there is.")
 @format_option
-@verbose_option()
+@verbose_option
 @version_option
 def keygen(
     key_file: str | None,

@@ -27,7 +27,7 @@ __all__ = ["kill"]
 @click.argument("target", metavar="NAME")
 @format_option
 @key_options
-@verbose_option()
+@verbose_option
 @version_option
 def kill(
     address: Address,

@@ -7,17 +7,25 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import click
 
-from constellation.plain import log_to
+from constellation.plain import PlainFormatter, log_with
 from constellation.security.keypair import Keypair
 from constellation.security.policy import cluster_key
 from constellation.settings import Format
 from constellation.version import VERSION
 
-__all__ = ["KeyOptions", "format_option", "key_options", "verbose_option", "version_option"]
+__all__ = [
+    "KeyOptions",
+    "format_option",
+    "key_options",
+    "verbose_option",
+    "verbosity_option",
+    "version_option",
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Decorator = Callable[[_Function], _Function]
@@ -87,26 +95,29 @@ def format_option(function: _Function) -> _Function:
     )(function)
 
 
-def verbose_option(*, times: bool = False) -> _Decorator[Any]:
-    """``-v``: log more on stderr; ``-vv``: everything. Sets logging up.
+_verbosity = partial(
+    click.option,
+    "-v",
+    "--verbose",
+    count=True,
+    is_eager=True,
+    help="Log more on stderr; twice for everything.",
+)
 
-    Args:
-        times: Lines begin with the time, as those of services do.
-    """
+
+def _level(count: int) -> int:
+    return _LEVELS[min(count, len(_LEVELS) - 1)]
+
+
+def verbosity_option(function: _Function) -> _Function:
+    """``-v``: log more on stderr; ``-vv``: everything. The function gets the level as `verbose`."""
+    return _verbosity(callback=lambda _context, _option, count: _level(count))(function)
+
+
+def verbose_option(function: _Function) -> _Function:
+    """As `verbosity_option`, and sets logging up instead."""
 
     def set_up(_context: click.Context, _option: click.Parameter, count: int) -> None:
-        layout = "%(levelname)s: %(message)s"
-        if times:
-            layout = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-        level = _LEVELS[min(count, len(_LEVELS) - 1)]
-        log_to(sys.stderr, layout, level)
+        log_with(PlainFormatter("%(levelname)s: %(message)s"), sys.stderr, _level(count))
 
-    return click.option(
-        "-v",
-        "--verbose",
-        count=True,
-        expose_value=False,
-        is_eager=True,
-        callback=set_up,
-        help="Log more on stderr; twice for everything.",
-    )
+    return _verbosity(callback=set_up, expose_value=False)(function)

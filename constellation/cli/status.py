@@ -36,7 +36,7 @@ _WIDEST = 10_000
 @click.option("--processes", is_flag=True, help="Name each process too.")
 @format_option
 @key_options
-@verbose_option()
+@verbose_option
 @version_option
 def status(
     address: Address,

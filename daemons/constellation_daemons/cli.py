@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from constellation.address import Address, PortRange
 from constellation.cli.commands import Command
-from constellation.cli.options import KeyOptions, key_options, verbose_option, version_option
+from constellation.cli.options import (
+    KeyOptions,
+    format_option,
+    key_options,
+    verbosity_option,
+    version_option,
+)
+from constellation.settings import Format
 from constellation.units import Cpu, Mem
-from constellation_daemons import config
+from constellation_daemons import config, logs
 from constellation_daemons.check import check_node
 from constellation_daemons.master.values import Amount
 from constellation_daemons.node.capacity import machine_capacity
@@ -58,6 +66,19 @@ def _ports(
         raise click.BadParameter(str(error), context, parameter) from error
 
 
+def _log_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``-v`` and ``--format``: how much is logged, and how. The function is called after that."""
+
+    @format_option
+    @verbosity_option
+    @functools.wraps(function)
+    def wrapper(*args: Any, format: Format, verbose: int, **kwargs: Any) -> Any:  # noqa: A002
+        logs.set_up(verbose, format)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
 def _read(kind: Callable[[str], _Quantity], text: str, option: str) -> _Quantity:
     try:
         return kind(text)
@@ -90,7 +111,7 @@ def _amount(mem: str | None, cpu: str | None) -> Amount | None:
 )
 @click.option("--check", is_flag=True, help="Only say who can be talked to from here, and where.")
 @key_options
-@verbose_option(times=True)
+@_log_options
 @version_option
 def node(
     address: Address,
@@ -122,7 +143,7 @@ def node(
     if check:
         if join is None:
             raise click.UsageError("--check needs --join, to know the master and by that the nodes")
-        raise click.exceptions.Exit(check_node(address, join, keypair))
+        raise click.exceptions.Exit(check_node(address, join, keypair, logs.current_format()))
     run_node(
         NodeOptions(
             address,
@@ -163,7 +184,7 @@ def node(
     help="Where events are published; any free port otherwise.",
 )
 @key_options
-@verbose_option(times=True)
+@_log_options
 @version_option
 def master(
     address: Address,

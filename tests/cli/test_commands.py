@@ -198,7 +198,7 @@ def test_it_can_be_called_in_two_ways(command: list[str]) -> None:
 @click.command(cls=Command)
 @format_option
 @key_options
-@verbose_option()
+@verbose_option
 @version_option
 def optional(format: Format, key_options: KeyOptions) -> None:  # noqa: A002
     click.echo(f"{format!r} {key_options.key_file} {key_options.insecure}")
@@ -247,22 +247,21 @@ def test_wrong_options(arguments: list[str], environment: dict[str, str], told: 
         (["-v", "--verbose", "-vvvv"], logging.DEBUG),
     ],
 )
-@pytest.mark.parametrize("times", [True, False])
 def test_how_much_is_logged(
-    arguments: list[str], level: int, times: bool, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], level: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_up: dict[str, Any] = {}
     monkeypatch.setattr(logging, "basicConfig", lambda **options: set_up.update(options))
 
     @click.command()
-    @verbose_option(times=times)
+    @verbose_option
     def command() -> None:
         pass
 
     assert run(command, *arguments).exit_code == 0
     assert set_up["level"] == level
     (handler,) = set_up["handlers"]
-    assert handler.formatter.usesTime() == times
+    assert not handler.formatter.usesTime()
 
 
 def test_a_signal_while_a_command_runs() -> None:

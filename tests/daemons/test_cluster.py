@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -347,7 +348,7 @@ def test_a_program_that_is_killed_exits_so_whatever_has_ended_before(
         (program,) = cluster.status().programs
         assert cluster.tool("kill", program.program).returncode == 0
         assert running.wait() == 137
-    assert running.output(2) == b"", "none of them has seen another one's death"
+    assert running.output(2).decode() == "", "none of them has seen another one's death"
     statuses = [node.status for node in running.tree.all()]
     assert [status["code"] for status in statuses if status and "code" in status] == [0]
     causes = [status.get("cause") for status in statuses if status and "signal" in status]
@@ -647,6 +648,10 @@ def test_a_node_that_is_yet_to_join_can_check(cluster: Cluster) -> None:
     for number in (1, 2, 3):
         assert f"node {cluster.node(number)}: can be talked to" in lines
     assert f"bridge {cluster.bridge}: can be talked to" in lines
+    told = cluster.service("node", *arguments, "--format", "json").stdout.splitlines()
+    objects = [json.loads(line) for line in told]
+    assert all(each["ok"] for each in objects)
+    assert [f"{each['about']}: {each['text']}" for each in objects] == lines
 
 
 def test_what_is_wrong_is_said(cluster: Cluster) -> None:

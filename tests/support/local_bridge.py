@@ -28,7 +28,7 @@ from typing import Any
 import programs
 
 from constellation.control.stream import MessageStream
-from constellation.plain import log_to
+from constellation.plain import PlainFormatter, log_with
 from constellation.process.directory import sweep as sweep_runtime
 from constellation.process.signals import Wakeup, caught
 from constellation.program.store import Store
@@ -190,7 +190,7 @@ def tidy(options: Options) -> None:
 
 
 def main(options: Options) -> None:
-    log_to(sys.stderr, "%(levelname)s %(name)s: %(message)s", logging.INFO)
+    log_with(PlainFormatter("%(levelname)s %(name)s: %(message)s"), sys.stderr, logging.INFO)
     if options.version is not None:
         version = options.version
         platform.python_version = lambda: version

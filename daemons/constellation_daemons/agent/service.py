@@ -58,6 +58,7 @@ from constellation.process.signals import Wakeup
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
 from constellation.session.sessions import Session, Sessions
+from constellation.settings import Format
 from constellation.transport.curve import Curve
 from constellation.transport.descriptors import explained
 from constellation.transport.router import Router
@@ -433,11 +434,12 @@ class Agent:
                     self._zygote_reaped = True
 
 
-def main(descriptor: int) -> NoReturn:
+def main(descriptor: int, form: Format) -> NoReturn:
     """Be an agent.
 
     Args:
         descriptor: Of the socket to the node, which says first what this is for.
+        form: How it logs.
     """
     os.set_inheritable(descriptor, False)
     system.set_name("cst-agent")
@@ -449,7 +451,7 @@ def main(descriptor: int) -> NoReturn:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signals.restore_mask(())  # see `start_part`
     node = MessageStream(descriptors.adopt_socket(descriptor), from_node)
-    logs.set_up(logging.INFO)
+    logs.set_up(logging.INFO, form)
     code = 1
     try:
         setup, *said = first_messages(node) or [None]
@@ -462,4 +464,4 @@ def main(descriptor: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), Format(sys.argv[2]))

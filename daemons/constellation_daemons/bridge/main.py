@@ -21,6 +21,7 @@ from constellation.program.store import Store
 from constellation.program.tree import sweep
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
+from constellation.settings import Format
 from constellation.transport.curve import Curve
 from constellation.transport.doorkeeper import Doorkeeper
 from constellation.transport.network import Security
@@ -106,15 +107,16 @@ class _Process:
             self._loop.after(_ORPHANS_AGAIN, self._end_orphans)
 
 
-def main(descriptor: int, level: int) -> NoReturn:
+def main(descriptor: int, level: int, form: Format) -> NoReturn:
     """Be a bridge.
 
     Args:
         descriptor: Of the socket to the node, which says first what this is.
         level: From which level on messages are logged.
+        form: And how.
     """
     os.set_inheritable(descriptor, False)
-    set_up(level)
+    set_up(level, form)
     system.set_name("cst-bridge")
     system.become_subreaper()
     system.raise_descriptor_limit()
@@ -138,4 +140,4 @@ def main(descriptor: int, level: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Format(sys.argv[3]))

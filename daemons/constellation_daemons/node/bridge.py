@@ -16,6 +16,7 @@ from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
 from constellation_daemons.bridge.setup import BridgeSetup
 from constellation_daemons.children import start_part
+from constellation_daemons.logs import current_format
 from constellation_daemons.messages import Attach
 
 __all__ = ["BridgeProcess", "changed"]
@@ -119,7 +120,12 @@ class BridgeProcess:
         ours, theirs = socket.socketpair()
         level = str(logging.getLogger().getEffectiveLevel())
         try:
-            self._process = start_part("constellation_daemons.bridge.main", theirs.fileno(), level)
+            self._process = start_part(
+                "constellation_daemons.bridge.main",
+                theirs.fileno(),
+                level,
+                current_format().value,
+            )
         except OSError as error:
             logger.error("the bridge cannot be started: %s", error)
             ours.close()

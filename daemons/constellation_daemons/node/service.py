@@ -43,6 +43,7 @@ from constellation_daemons.agent.messages import (
 )
 from constellation_daemons.agent.processors import sweep
 from constellation_daemons.children import start_part
+from constellation_daemons.logs import current_format
 from constellation_daemons.master.values import Amount
 from constellation_daemons.messages import (
     Admitted,
@@ -371,7 +372,9 @@ class Node:
         own = attach.advertised == self._listens.host
         advertised = self._host if own else attach.advertised
         try:
-            process = start_part("constellation_daemons.agent.service", theirs.fileno())
+            process = start_part(
+                "constellation_daemons.agent.service", theirs.fileno(), current_format().value
+            )
         except OSError:
             ours.close()
             raise
