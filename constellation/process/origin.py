@@ -10,6 +10,7 @@ import gc
 import random
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -33,6 +34,7 @@ class Origin:
         self._name = system.name()
         self._trace = sys.gettrace()
         self._profile: Any = sys.getprofile()
+        self._of_threads = threading.gettrace(), threading.getprofile()
         self._monitors = _take_callbacks()
         # A fork reseeds it; the initial process goes on with what the program may have seeded.
         self._random = random.getstate()
@@ -48,6 +50,8 @@ class Origin:
         """
         sys.settrace(None)
         sys.setprofile(None)
+        threading.settrace(None)
+        threading.setprofile(None)
         self._handlers.clear(catch=catch, ignore=ignore)
 
     def restore(self, *, initial: bool, fresh: bool) -> None:
@@ -90,6 +94,10 @@ class Origin:
             sys.setprofile(self._profile)
         else:
             self._profile.enable()  # cProfile's, before Python 3.12: Python code cannot set it
+        if self._of_threads != (None, None):
+            trace, profile = self._of_threads
+            threading.settrace(trace)
+            threading.setprofile(profile)
         for tool, event, callback in self._monitors:
             _monitoring.register_callback(tool, event, callback)
         sys.settrace(self._trace)

@@ -81,3 +81,46 @@ def test_no_role_runs_what_a_tool_monitors_the_program_with(
     seen = (tmp_path / "seen").read_text().splitlines()
     assert [line for line in seen if line.startswith("cst-")] == []
     assert any(line.endswith(" child") for line in seen), "processes of the program do"
+
+
+THREADS_TRACED = """
+    import os
+    import sys
+    import threading
+
+    from constellation import init, spawn
+
+    seen = os.open("seen", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    command = os.getpid()
+
+    def called(frame, event, argument):
+        text = "command" if os.getpid() == command else frame.f_code.co_name
+        os.write(seen, f"{text}\\n".encode())
+
+    def in_thread():
+        pass
+
+    def child(parent):
+        thread = threading.Thread(target=in_thread)
+        thread.start()
+        thread.join()
+
+    getattr(threading, sys.argv[1])(called)
+    init()
+    # The command has threads that write what is printed.
+    print("text")
+    spawn(child).block()
+"""
+
+
+@pytest.mark.parametrize("hook", ["settrace", "setprofile"])
+def test_the_commands_own_threads_are_not_the_programs_to_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = programs.run(programs.write(tmp_path, THREADS_TRACED), hook, form="human")
+    assert (done.code, done.out) == (0, b"text\n")
+    seen = (tmp_path / "seen").read_text().splitlines()
+    assert "in_thread" in seen
+    assert "command" not in seen
+    assert b"Traceback" not in done.err
