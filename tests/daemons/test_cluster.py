@@ -320,8 +320,8 @@ BUSY = """
 
     def child(parent, waits):
         if waits:
-            Receiver(parent).recv().block()
-        time.sleep(600)  # so this is no deadlock
+            Receiver(parent).recv().block(timeout=600)  # not for ever: this is no deadlock
+        time.sleep(600)
 
     def main():
         init(Resources(mem="100 MiB", cpu=0.01))
