@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from constellation.channel.copying import copied
 from constellation.channel.layout import (
     START_OF_ONE,
     Buffer,
@@ -19,6 +18,7 @@ from constellation.channel.layout import (
 )
 from constellation.channel.pickling import UNDERSCORE, ImageUnpickler, needs_image
 from constellation.errors import SerializationError
+from constellation.transport.bulk import copied
 
 if TYPE_CHECKING:
     from constellation.channel.byvalue import ImageRecord

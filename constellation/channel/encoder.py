@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from constellation.channel import culprit
-from constellation.channel.copying import part_of, pieces_of
 from constellation.channel.layout import (
     LARGE,
     READONLY,
@@ -26,6 +25,7 @@ from constellation.channel.layout import (
 )
 from constellation.channel.pickling import ImagePickler
 from constellation.errors import SerializationError
+from constellation.transport.bulk import part_of, pieces_of
 from constellation.transport.memory import Lent
 from constellation.wire.fragments import Part
 

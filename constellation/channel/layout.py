@@ -27,7 +27,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from constellation.channel.copying import STEP
+from constellation.transport.bulk import STEP
 from constellation.wire.fragments import Part
 
 __all__ = [

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from constellation.awaited import Awaited, AwaitsValues
 from constellation.channel import context
-from constellation.channel.copying import LONG, give_back
 from constellation.channel.mailbox import Mailbox, Message, Opened
 from constellation.channel.makefile import ReceiverFile
 from constellation.channel.payload import Decoder, Undecodable
@@ -27,6 +26,7 @@ from constellation.errors import (
     WouldBlock,
 )
 from constellation.operation import Examination, Operation, Waiter, Waits, without_internals
+from constellation.transport.bulk import LONG, give_back
 from constellation.transport.lock import refuse
 
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["LONG", "Mapping"]
+from constellation.transport.bulk import LONG
 
-LONG = 32 << 20
-"""Bytes of memory up to which the system takes it back within a few milliseconds."""
+__all__ = ["Mapping"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p

@@ -38,6 +38,7 @@ from constellation.transport.pool import (
     DISCARDED,
     KEEP,
     LEDGER_SIZE,
+    PAUSE,
     RETURNED,
     SUPPORTED,
     Block,
@@ -220,7 +221,7 @@ class Memory:
         while leaving and leaving[-1].shrink():
             leaving.pop().close()
         if leaving:
-            self._trim_at = now  # what is large goes a little at a time
+            self._trim_at = now + PAUSE  # what is large goes a little at a time
         else:
             self._trim_at = now + KEEP if self.mapped else None
 

@@ -16,6 +16,7 @@ DISCARDED  2: it may not, since a fork of the borrower may still read it
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import struct
@@ -23,9 +24,19 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from constellation.transport.mapping import LONG
+from constellation.transport.bulk import LONG, STEP, copy, make_pages
 
-__all__ = ["DISCARDED", "KEEP", "LEDGER_SIZE", "LENT", "RETURNED", "Block", "Pool", "entry_of"]
+__all__ = [
+    "DISCARDED",
+    "KEEP",
+    "LEDGER_SIZE",
+    "LENT",
+    "PAUSE",
+    "RETURNED",
+    "Block",
+    "Pool",
+    "entry_of",
+]
 
 LENT, RETURNED, DISCARDED = 0, 1, 2
 
@@ -46,10 +57,8 @@ KEEP = 1.0
 _LOOK = 64.0
 """Seconds: how long a free block is kept; and how seldom is looked for those that came back."""
 
-_STEP = 1 << 20
-"""Bytes that are written at a time: some tenths of a millisecond."""
-
-_MADV_POPULATE_WRITE = 23  # Linux 5.14
+PAUSE = 0.03
+"""Seconds from one piece of a large block that is given back to the next."""
 
 _offer = struct.Struct("<QIQ16s")
 
@@ -87,20 +96,26 @@ class Block:
     closed: bool = False
 
     def fill(self, data: memoryview) -> None:
-        """Write to it, a little at a time: other threads shall have their turn.
+        """Write to it. Other threads run meanwhile, and may close it.
 
         Raises:
             ValueError: It is closed.
         """
         fresh, self.fresh = self.fresh, False
-        for at in range(0, len(data), _STEP):
-            piece = data[at : at + _STEP]
+        size = len(data)
+        if size <= STEP and not fresh:
+            self.view[:size] = data
+            return
+        # It stays mapped as long as there is this, also if it is closed meanwhile.
+        held = ctypes.c_char.from_buffer(self.memory)
+        address = ctypes.addressof(held)
+        for at in range(0, size, LONG):
+            piece = data[at : at + LONG]
             if fresh:
-                # All its pages at once, which takes half as long as a fault for each. Where the
-                # system cannot do that, faults it is.
-                with suppress(OSError):
-                    self.memory.madvise(_MADV_POPULATE_WRITE, at, len(piece))
-            self.view[at : at + len(piece)] = piece
+                make_pages(address + at, len(piece))
+            copy(address + at, piece)
+            if self.closed:
+                raise ValueError("the block was closed")
 
     def shrink(self) -> bool:
         """Give some of its memory back to the system; says whether what is left is soon closed.
@@ -118,7 +133,8 @@ class Block:
         """Give it up. Who has mapped it keeps it."""
         self.closed = True
         self.view.release()
-        self.memory.close()
+        with suppress(BufferError):  # it is being filled, and unmapped after that
+            self.memory.close()
         os.close(self.fd)
 
 
@@ -205,7 +221,7 @@ class Pool:
         while leaving and leaving[-1].shrink():
             leaving.pop().close()
         if leaving:
-            self.due = now
+            self.due = now + PAUSE
         else:
             self.due = now + self._look if self._blocks else None
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from constellation.transport.mapping import LONG, Mapping
+from constellation.transport.bulk import LONG
+from constellation.transport.mapping import Mapping
 
 SIZE = 1 << 16
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from constellation.transport.mapping import LONG
+from constellation.transport.bulk import LONG, copy
 from constellation.transport.pool import (
     DISCARDED,
     KEEP,
     LEDGER_SIZE,
     LENT,
+    PAUSE,
     RETURNED,
     Block,
     Pool,
@@ -158,7 +159,7 @@ def test_what_is_written_is_there(pool: Pool, ledger: mmap.mmap, size: int) -> N
 def test_where_pages_cannot_be_had_at_once_they_come_one_by_one(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("constellation.transport.pool._MADV_POPULATE_WRITE", 12345)
+    monkeypatch.setattr("constellation.transport.bulk._MADV_POPULATE_WRITE", 12345)
     block = taken(pool, 2 * MIB)
     block.fill(memoryview(b"x" * 2 * MIB))
     assert bytes(block.view) == b"x" * 2 * MIB
@@ -171,6 +172,26 @@ def test_nothing_is_written_to_what_was_closed_meanwhile(pool: Pool) -> None:
         block.fill(memoryview(bytes(MIB)))
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+def test_one_that_is_closed_while_it_is_filled_stays_mapped_so_long(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, fresh: bool
+) -> None:
+    block = taken(pool, 3 * MIB)
+    block.fresh = fresh
+    fd = block.fd
+
+    def late(address: int, data: memoryview) -> None:
+        pool.forget(A)
+        copy(address, data)  # a fault, were it not there
+
+    monkeypatch.setattr("constellation.transport.pool.copy", late)
+    with pytest.raises(ValueError, match="closed"):
+        block.fill(memoryview(bytes(3 * MIB)))
+    assert block.closed
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
 def test_a_large_block_goes_a_little_at_a_time(pool: Pool, ledger: mmap.mmap) -> None:
     size = 3 * LONG + MIB
     block = taken(pool, size, now=0.0)
@@ -179,7 +200,7 @@ def test_a_large_block_goes_a_little_at_a_time(pool: Pool, ledger: mmap.mmap) ->
     pool.trim(KEEP)  # seen to be free
     held = []
     pool.trim(2 * KEEP)
-    while pool.due == 2 * KEEP:
+    while pool.due == 2 * KEEP + PAUSE:
         held.append(os.fstat(block.fd).st_blocks * 512)
         pool.trim(2 * KEEP)
     assert held == [3 * LONG, 2 * LONG]
@@ -193,7 +214,7 @@ def test_what_is_going_is_not_lent(pool: Pool, ledger: mmap.mmap) -> None:
     ledger[entry_of(block.index)] = RETURNED
     pool.trim(KEEP)
     pool.trim(2 * KEEP)
-    assert pool.due == 2 * KEEP
+    assert pool.due == 2 * KEEP + PAUSE
     other = taken(pool, 3 * LONG, now=2 * KEEP)
     assert other is not block
     assert other.index == block.index  # the ledger speaks of the new one

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from constellation.channel import copying
-from constellation.channel.copying import LONG, STEP, copied, give_back, part_of, pieces_of
+from constellation.transport import bulk
+from constellation.transport.bulk import LONG, STEP, copied, give_back, part_of, pieces_of
 from constellation.wire.fragments import Pieces
 
 SIZES = [0, 1, STEP - 1, STEP, STEP + 1, 3 * STEP + 7]
@@ -28,6 +28,12 @@ def test_a_copy_has_what_was_there(kind: type[Any], size: int) -> None:
     copy = copied(kind(data))
     assert type(copy) is bytes
     assert copy == data
+
+
+@pytest.mark.parametrize("readonly", [True, False])
+def test_a_large_copy(readonly: bool) -> None:
+    data = content(2 * LONG + 3 * STEP + 5)
+    assert copied(data if readonly else bytearray(data)) == data
 
 
 def test_a_copy_is_its_own() -> None:
@@ -69,7 +75,7 @@ class Advice:
     """What the system is advised, and what is at the places of it after that."""
 
     def __init__(self) -> None:
-        self._madvise = copying._libc.madvise
+        self._madvise = bulk._libc.madvise
         self.given: list[tuple[int, int]] = []
 
     def madvise(self, start: int, size: int, advice: int) -> None:
@@ -81,7 +87,7 @@ class Advice:
 @pytest.fixture
 def advice(monkeypatch: pytest.MonkeyPatch) -> Advice:
     made = Advice()
-    monkeypatch.setattr(copying, "_libc", made)
+    monkeypatch.setattr(bulk, "_libc", made)
     return made
 
 
