@@ -36,10 +36,12 @@ from constellation.program.tree import sweep as sweep_trees
 from constellation.resources import Resources
 from constellation.security.key_file import make_key_file, read_key_file
 from constellation.session.loop import Loop
+from constellation.settings import Format
 from constellation.transport.curve import Curve
 from constellation.transport.router import Router
 from constellation_daemons.agent.messages import Kill, Running, Setup, to_node
 from constellation_daemons.bridge.service import Bridge
+from constellation_daemons.children import start_part
 
 logger = logging.getLogger("local bridge")
 
@@ -157,10 +159,8 @@ class Agent:
         self._nodes, self._loop, self._program, self._node = nodes, loop, program, node
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "constellation_daemons.agent.service", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
+            self._process = start_part(
+                "constellation_daemons.agent.service", theirs.fileno(), Format.HUMAN.value
             )
         self._stream = MessageStream(ours, to_node)
         loop.selector.register(self._stream, 1, self._ready)
