@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
+from silence import silent
 
 from constellation.address import Address
 from constellation.cli import feed
@@ -26,15 +27,8 @@ def refusing() -> Iterator[int]:
 
 @contextlib.contextmanager
 def dropping() -> Iterator[int]:
-    """One at which nobody answers: the queue of its listener is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            other = stack.enter_context(socket.socket())
-            other.setblocking(False)
-            other.connect_ex(listener.getsockname())
+    """One at which nobody answers."""
+    with silent() as listener:
         yield int(listener.getsockname()[1])
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from silence import silent
 
 from constellation.control import cluster
 from constellation.control.cluster import AskKill, AskStatus, AskWho, Done, Who, Wrong
@@ -180,15 +181,7 @@ def test_who_is_silent_is_waited_for(security: Curve | None) -> None:
 
 
 def test_nobody_takes_the_connection() -> None:
-    """As where a firewall drops what comes: here the queue of a listener is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            other = stack.enter_context(socket.socket())
-            other.setblocking(False)
-            other.connect_ex(listener.getsockname())
+    with silent() as listener:
         text = r"there is no connection\. Is that machine up, or a firewall in between\?"
         with pytest.raises(MasterError, match=text):
             ask(endpoint_of(listener), SECURITY, AskStatus(), attempts=1, patience=0.5)
