@@ -55,6 +55,7 @@ def events_of(address: Address, security: Security | None) -> Iterator[dict[str,
                 raise MasterError(_unreached(endpoint, status.events))
             first = False
             if not reached:
+                # Nothing tells when its port is open: a master that is there is asked again.
                 time.sleep(_AGAIN)
             yield {"event": "feed.lost", "text": "the master is gone; it is waited for"}
             endpoint, status = _wait_for_master(address, security)
