@@ -211,12 +211,14 @@ class _Bridge:
             self._renderer.deadline(),
             self._interruption.deadline,
             self._silent_at,
+            self._host.deadline,
             None if self._relay is None else self._relay.deadline,
         ]
         nearest = min((each for each in deadlines if each is not None), default=None)
         return None if nearest is None else max(0.0, nearest - time.monotonic())
 
     def _pass_time(self, now: float) -> None:
+        self._host.tick()
         self._print(self._renderer.tick(now))
         self._act(self._interruption.tick(now))
         if self._relay is not None:

@@ -314,13 +314,20 @@ class Held(Message, frozen=True):
     """A second after the process's death a descendant still holds one of its pipes open."""
 
 
+class Idle(Message, frozen=True):
+    """All of the process is over and told, and the monitor could watch over another one.
+
+    It says so again when it has been idle for long, and then is not to be kept.
+    """
+
+
 class Trouble(Message, frozen=True):
     """A zygote or monitor failed in a way it should not: ``text`` is for whoever mends it."""
 
     text: str
 
 
-FromMonitor: TypeAlias = Started | Failed | Output | Eof | Died | Held | Trouble
+FromMonitor: TypeAlias = Started | Failed | Output | Eof | Died | Held | Idle | Trouble
 
 
 # -- bridge -> monitor ----------------------------------------------------------------------------
@@ -354,7 +361,31 @@ class End(Message, frozen=True):
     cause: str | None = None
 
 
-ToMonitor: TypeAlias = Room | Shut | Signal | End
+class Fork(Message, frozen=True):
+    """Fork a monitor, which forks the process; or, to a monitor that is idle, fork the process.
+
+    With it travel the descriptors of, in this order: the process's listening socket, the
+    process's control stream, the monitor's control stream, if ``near`` its listening socket for
+    those on the same node, and, if ``stdin``, what becomes the process's standard input.
+
+    Attributes:
+        number: The bridge's number for this, never used twice.
+        key: The key of the new process's Pid.
+        endpoint: The endpoint of the new process's Pid.
+        initial: Whether it is the initial process.
+        stdin: Whether a descriptor for standard input travels with it.
+        near: Whether the program may run on several machines, so that there are two sockets.
+    """
+
+    number: int
+    key: bytes
+    endpoint: str
+    initial: bool
+    stdin: bool
+    near: bool = False
+
+
+ToMonitor: TypeAlias = Room | Shut | Signal | End | Fork
 
 
 # -- zygote -> bridge -----------------------------------------------------------------------------
@@ -389,30 +420,6 @@ FromZygote: TypeAlias = Forked | ForkFailed | MonitorEnded | Trouble
 
 
 # -- bridge -> zygote -----------------------------------------------------------------------------
-
-
-class Fork(Message, frozen=True):
-    """Fork a monitor, which forks the process.
-
-    With it travel the descriptors of, in this order: the process's listening socket, the
-    process's control stream, the monitor's control stream, if ``near`` its listening socket for
-    those on the same node, and, if ``stdin``, what becomes the process's standard input.
-
-    Attributes:
-        number: The bridge's number for this, never used twice.
-        key: The key of the new process's Pid.
-        endpoint: The endpoint of the new process's Pid.
-        initial: Whether it is the initial process.
-        stdin: Whether a descriptor for standard input travels with it.
-        near: Whether the program may run on several machines, so that there are two sockets.
-    """
-
-    number: int
-    key: bytes
-    endpoint: str
-    initial: bool
-    stdin: bool
-    near: bool = False
 
 
 ToZygote: TypeAlias = Fork

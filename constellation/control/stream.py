@@ -118,6 +118,32 @@ class MessageStream(Generic[M]):
         self._outgoing.append((memoryview(data), tuple(descriptors)))
         self.flush()
 
+    def offer(self, message: object, descriptors: Sequence[int]) -> bool:
+        """Write a message with descriptors now, or not at all.
+
+        Args:
+            message: A message of the union that the peer expects.
+            descriptors: Go with the message.
+
+        Returns:
+            Whether it was written. Then the descriptors are closed; else they are the caller's.
+        """
+        if self._outgoing:
+            return False
+        body = self._encoder.encode(message)
+        data = memoryview(_HEADER.pack(len(body)) + body)
+        try:
+            sent = self._write_with(data, tuple(descriptors))
+        except OSError:
+            return False
+        if not sent:
+            return False
+        if sent < len(data):
+            self._outgoing.append((data[sent:], ()))
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return True
+
     def flush(self) -> None:
         """Write what :meth:`post` had to keep, as far as there is room.
 

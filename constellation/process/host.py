@@ -10,6 +10,8 @@ what happens                                     what is known then
 ``Died``                                         everything the process ever wrote to its control
                                                  stream is in the kernel: it is told first, so that
                                                  a spawn accepted with the last breath has happened
+``Idle``                                         the monitor has told everything of this process,
+                                                 and no process below it is left
 ``MonitorEnded``, of the zygote                  everything the monitor ever wrote is in the kernel,
                                                  and no process below it is alive: what it did not
                                                  tell is lost
@@ -25,6 +27,10 @@ is done earlier. Nothing is told of it, and if it dies, the next launch does wit
 died may be known only after the launch, which therefore says that it was the spare (`Made.ahead`).
 Where processes start fresh there is no spare: it would run the program's own code up to `init()`,
 and nobody has asked for that.
+
+A monitor whose process is over is *idle* (`constellation.process.respite`), and forks the next one,
+so that many processes after each other take half of the forks. What is launched while others are
+being made waits its turn (`constellation.process.pace`), which may be until a monitor is idle.
 """
 
 from __future__ import annotations
@@ -51,6 +57,7 @@ from constellation.control.messages import (
     FromZygote,
     Go,
     Gone,
+    Idle,
     Made,
     MonitorEnded,
     Said,
@@ -66,6 +73,7 @@ from constellation.control.messages import (
 from constellation.control.stream import ControlError, MessageStream
 from constellation.pid import Pid
 from constellation.process.launcher import Launched, Launcher
+from constellation.process.pace import Pace
 from constellation.transport.descriptors import explained
 
 _STOPPING = (signal.SIGSTOP, signal.SIGCONT)
@@ -103,6 +111,7 @@ class Host:
         stdin: The descriptor that becomes the initial process's standard input, the host's from
             here on. None: /dev/null.
         spares: Whether to have a process made ahead of the next spawn.
+        pace: How many are made at a time; None: as many as suits the machine.
     """
 
     def __init__(
@@ -113,6 +122,7 @@ class Host:
         *,
         stdin: int | None = None,
         spares: bool = True,
+        pace: Pace | None = None,
     ) -> None:
         self._selector = selector
         self._launcher = launcher
@@ -120,6 +130,8 @@ class Host:
         self._stdin = stdin
         self._spares = spares
         self._spare: _Local | None = None
+        self._pace = Pace() if pace is None else pace
+        self._idle: dict[int, MessageStream[FromMonitor]] = {}  # by what their last one was
         self._by_number: dict[int, _Local] = {}
         self._by_fork: dict[int, _Local] = {}
         self._awaited = 0  # processes that are launched, and neither running nor dead
@@ -145,6 +157,7 @@ class Host:
             if local is None:
                 stdin, self._stdin = (self._stdin, None) if initial else (None, self._stdin)
                 local = self._add(self._launcher.launch(initial=initial, stdin=stdin))
+                self._dispatch()
         except OSError as error:
             self._hear(Unmade(number, f"no process can be made: {explained(error)}"))
             return
@@ -179,8 +192,19 @@ class Host:
     def end(self) -> None:
         """End whatever is left, and make no process any more."""
         self._ending = True
+        for number in list(self._idle):
+            self._let_go(number)
         for local in list(self._by_fork.values()):
             self._post(local.monitor, End())
+
+    @property
+    def deadline(self) -> float | None:
+        """When to call `tick` (monotonic seconds); None: not before something else happens."""
+        return self._pace.deadline if self._launcher.waiting and self._zygote_alive else None
+
+    def tick(self) -> None:
+        """Time has passed."""
+        self._dispatch()
 
     @property
     def empty(self) -> bool:
@@ -210,6 +234,7 @@ class Host:
         for message in messages:
             self._hear_zygote(message)
         if self._zygote_alive:
+            self._dispatch()
             self._await_room(self._launcher.stream)
 
     def _hear_zygote(self, message: FromZygote) -> None:
@@ -267,6 +292,9 @@ class Host:
         if isinstance(message, Trouble):
             self._hear(message)
             return
+        if isinstance(message, Idle):
+            self._rest(local)
+            return
         if isinstance(message, Died):
             while self._read_control(local):
                 pass
@@ -301,6 +329,46 @@ class Host:
         if local.number is not None:
             del self._by_number[local.number]
             self._hear(Gone(local.number, reason))
+
+    # -- the monitors that are idle
+
+    def _rest(self, local: _Local) -> None:
+        """A monitor could serve again: all of its process is over, and told."""
+        stream, local.monitor = local.monitor, None
+        assert stream is not None
+        ready = functools.partial(self._idle_ready, local.fork)
+        self._selector.modify(stream, selectors.EVENT_READ, ready)
+        self._idle[local.fork] = stream
+        self._conclude(local, _LOST_MONITOR)
+        # It may have been given the next process by now.
+        if local.fork in self._idle and (self._ending or len(self._idle) > self._pace.most):
+            self._let_go(local.fork)
+
+    def _idle_ready(self, number: int, events: int) -> None:
+        # It says that it has waited for long, or it is gone.
+        if number in self._idle:
+            self._let_go(number)
+
+    def _let_go(self, number: int) -> None:
+        self._close(self._idle.pop(number))
+
+    def _dispatch(self) -> None:
+        """See that what was launched is forked: by monitors that are idle, or by new ones.
+
+        To be called whenever one of these has come, or one that was being made is there.
+        """
+        launcher = self._launcher
+        while launcher.waiting and self._pace.has_room():
+            if self._idle:
+                number, stream = self._idle.popitem()
+                begun = launcher.reuse(number, stream)
+                self._close(stream)
+            else:
+                begun = launcher.ask()
+                if begun is None:
+                    return
+            if begun is not None:
+                self._pace.begin(begun)
 
     # -- the processes
 
@@ -348,9 +416,11 @@ class Host:
 
     def _settle(self, local: _Local) -> None:
         """A process that was launched runs, or is dead."""
+        self._pace.end(local.fork)
         if local.awaited:
             local.awaited = False
             self._awaited -= 1
+        self._dispatch()
 
     # -- the spare
 
@@ -360,6 +430,7 @@ class Host:
             # Where there is no room for one, a spawn is told so, and not this.
             with contextlib.suppress(OSError):
                 self._spare = self._add(self._launcher.launch())
+                self._dispatch()
 
     def _take_spare(self) -> _Local | None:
         """The spare, if there is one and it lives."""

@@ -22,6 +22,7 @@ from constellation.control.messages import (
     FromMonitor,
     FromProcess,
     FromZygote,
+    MonitorEnded,
 )
 from constellation.control.stream import MessageStream
 from constellation.pid import Pid
@@ -71,6 +72,9 @@ class Launcher:
         self._numbers = 0
         self._waiting: deque[tuple[Fork, tuple[int, ...]]] = deque()
         self._under_way = 0
+        # The zygote calls a monitor by its first process. What that is by now, and the other way.
+        self._serves: dict[int, int] = {}
+        self._monitors: dict[int, int] = {}
         self._stream: MessageStream[FromZygote] = MessageStream(zygote, _from_zygote)
 
     @property
@@ -118,7 +122,6 @@ class Launcher:
         if stdin is not None:
             handed_on.append(stdin)
         self._waiting.append((fork, tuple(handed_on)))
-        self._ask()
         return Launched(
             number=fork.number,
             pid=pid,
@@ -136,16 +139,53 @@ class Launcher:
         for message in messages:
             if isinstance(message, (Forked, ForkFailed)):
                 self._under_way -= 1
-        self._ask()
-        return messages
+        return [self._renamed(message) for message in messages]
 
-    def _ask(self) -> None:
+    def _renamed(self, message: FromZygote) -> FromZygote:
+        if isinstance(message, MonitorEnded):
+            number = self._serves.pop(message.number, message.number)
+            self._monitors.pop(number, None)
+            return MonitorEnded(number, message.status)
+        return message
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are processes that nobody was asked for yet."""
+        return bool(self._waiting)
+
+    def reuse(self, number: int, stream: MessageStream[FromMonitor]) -> int | None:
+        """Have the process that waits longest forked by a monitor that is idle, if that lives.
+
+        Args:
+            number: What the launcher called the monitor's process.
+            stream: The stream to the monitor, which is of no more use after this.
+
+        Returns:
+            The number of the process; None: the monitor is gone.
+        """
+        fork, handed_on = self._waiting[0]
+        if stream.offer(fork, handed_on):
+            del self._waiting[0]
+            monitor = self._monitors.pop(number, number)
+            self._monitors[fork.number] = monitor
+            self._serves[monitor] = fork.number
+            return fork.number
+        return None
+
+    def ask(self) -> int | None:
+        """Ask the zygote for the process that waits longest, if it is not busy with too many.
+
+        Returns:
+            The number of the process; None: the zygote is busy, or is gone.
+        """
+        if self._under_way >= _FORKS_AT_ONCE:
+            return None
+        fork, handed_on = self._waiting.popleft()
+        self._under_way += 1
         # A zygote that is gone is noticed by who reads from it.
         with contextlib.suppress(ConnectionError):
-            while self._waiting and self._under_way < _FORKS_AT_ONCE:
-                fork, handed_on = self._waiting.popleft()
-                self._under_way += 1
-                self._stream.post(fork, handed_on)
+            self._stream.post(fork, handed_on)
+        return fork.number
 
     def forget(self, pid: Pid) -> None:
         """Remove the socket of a process that is dead."""

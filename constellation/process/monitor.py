@@ -11,12 +11,14 @@ runs the user's code. What it promises:
   that merely was not read for lack of room is not held.
 - It *exits* when the process is dead, both pipes are at their end and no descendant is left; or
   when it was told to end, which kills all of them; or when it lost the zygote or the bridge, which
-  does the same. So whoever outlives the command is found and killed, daemonised or not.
+  does the same. So whoever outlives the command is found and killed, daemonised or not. In the
+  first case it may serve again before it exits (`constellation.process.respite`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import select
@@ -24,7 +26,7 @@ import signal
 import time
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -33,6 +35,7 @@ from constellation.control.messages import (
     End,
     Eof,
     Failed,
+    Fork,
     FromMonitor,
     Held,
     Output,
@@ -44,9 +47,10 @@ from constellation.control.messages import (
     Trouble,
 )
 from constellation.control.stream import ControlError, MessageStream
-from constellation.process import descriptors, signals, system
+from constellation.process import descriptors, forking, signals, system
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
+from constellation.process.respite import await_fork
 from constellation.process.sigkill import OwnKill
 from constellation.process.signals import Wakeup
 from constellation.transport.descriptors import explained
@@ -54,6 +58,7 @@ from constellation.transport.descriptors import explained
 if TYPE_CHECKING:
     from constellation.control.messages import Site
     from constellation.process.command import Command
+    from constellation.process.deployed import Deployed
     from constellation.process.nursery import Nursery
 
 OUTPUT_WINDOW = 1 << 16
@@ -84,7 +89,7 @@ class Task:
         origin: The program at `init()`.
         directory: The program's runtime directory.
         command: What the process executes, to start fresh; None: it is a fork of the image.
-        site: Where the program is deployed; None: it runs natively.
+        deployed: What a program has that runs on a cluster; None: it runs natively.
     """
 
     newborn: Newborn
@@ -95,7 +100,36 @@ class Task:
     origin: Origin
     directory: str
     command: Command | None
-    site: Site | None
+    deployed: Deployed | None
+
+    @property
+    def site(self) -> Site | None:
+        """Where the program is deployed; None: it runs natively."""
+        return None if self.deployed is None else self.deployed.site
+
+    @property
+    def may_be_followed(self) -> bool:
+        """Whether its monitor is to serve again: not with what the initial process has."""
+        return self.command is None and not self.newborn.initial
+
+    def close_descriptors(self) -> None:
+        """Close what is the process's, in another one than that."""
+        self.newborn.listener.close()
+        self.newborn.control.close()
+        if self.newborn.network is not None:
+            self.newborn.network.listener.close()
+        if self.stdin is not None:
+            os.close(self.stdin)
+
+    def next(self, fork: Fork, stream: MessageStream[ToMonitor]) -> Task:
+        """The task of the same monitor when it serves again.
+
+        Args:
+            fork: The process.
+            stream: Where that was told.
+        """
+        newborn, control, _ = forking.take(fork, stream, self.directory, self.deployed)
+        return dataclasses.replace(self, newborn=newborn, control=control, stdin=None)
 
 
 def run(task: Task) -> Newborn:
@@ -106,24 +140,32 @@ def run(task: Task) -> Newborn:
         starts fresh, it never returns.
     """
     monitor = os.getpid()
-    nursery = None
-    # The process first: what the monitor needs it can make while the process is already on its way.
-    try:
-        pipes = os.pipe(), os.pipe()
-        if task.command is not None:
-            # Imported only where processes start fresh: forks of the image go without.
-            from constellation.process.nursery import Nursery
+    wakeup = None
+    while True:
+        nursery = None
+        # The process first: what the monitor needs it can make while that is already on its way.
+        try:
+            pipes = os.pipe(), os.pipe()
+            if task.command is not None:
+                # Imported only where processes start fresh: forks of the image go without.
+                from constellation.process.nursery import Nursery
 
-            nursery = Nursery(task, task.command, pipes[0][1], pipes[1][1])
-        child = system.fork_process()
-    except OSError as error:
+                nursery = Nursery(task, task.command, pipes[0][1], pipes[1][1])
+            child = system.fork_process()
+        except OSError as error:
+            stream = _stream(task)
+            with contextlib.suppress(ConnectionError):
+                stream.send(Failed("SpawnError", f"cannot start a process: {explained(error)}"))
+            os._exit(1)
+        if child == 0:
+            break
         stream = _stream(task)
-        with contextlib.suppress(ConnectionError):
-            stream.send(Failed("SpawnError", f"cannot start a process: {explained(error)}"))
-        os._exit(1)
-    if child:
-        _watch_over(child, task, _stream(task), Wakeup(), pipes, nursery)
+        if wakeup is None:
+            wakeup = Wakeup()
+        task = _watch_over(child, task, stream, wakeup, pipes, nursery)
     _set_apart(monitor)
+    if wakeup is not None:
+        wakeup.close()
     if nursery is not None:
         nursery.run_program()
     os.close(task.control)
@@ -133,7 +175,7 @@ def run(task: Task) -> Newborn:
 
 
 def _stream(task: Task) -> MessageStream[ToMonitor]:
-    return MessageStream(descriptors.adopt_socket(task.control), _decoder)
+    return MessageStream(descriptors.adopt_socket(task.control), _decoder, descriptors=True)
 
 
 def _set_apart(monitor: int) -> None:
@@ -161,8 +203,12 @@ def _watch_over(
     wakeup: Wakeup,
     pipes: tuple[tuple[int, int], tuple[int, int]],
     nursery: Nursery | None,
-) -> NoReturn:
-    """In the monitor: watch until nothing is left to do, then exit."""
+) -> Task:
+    """In the monitor: watch until nothing is left to do, then exit.
+
+    Returns:
+        What else there is to do, if it is to serve again. All signals are blocked then.
+    """
     code = 1
     try:
         system.set_name("cst-monitor")
@@ -170,11 +216,23 @@ def _watch_over(
         for _, write in pipes:
             os.close(write)
         reads = {read: descriptor for descriptor, (read, _) in enumerate(pipes, start=1)}
-        kept = {0, 1, 2, stream.fileno(), task.lifeline, *wakeup.descriptors, *reads}
-        descriptors.close_all_but(kept if nursery is None else kept.union(nursery.descriptors))
+        if task.may_be_followed:
+            # What the image had open the next process is to have too.
+            task.close_descriptors()
+        else:
+            kept = {0, 1, 2, stream.fileno(), task.lifeline, *wakeup.descriptors, *reads}
+            descriptors.close_all_but(kept if nursery is None else kept.union(nursery.descriptors))
         orphaned = not system.set_parent_death_signal(signal.SIGTERM, task.zygote)
         signals.restore_mask(())
-        _Monitor(child, task, stream, wakeup, reads, nursery, orphaned).loop()
+        watch = _Monitor(child, task, stream, wakeup, reads, nursery, orphaned)
+        watch.loop()
+        if watch.can_serve_again and task.may_be_followed:
+            fork = await_fork(stream, wakeup, task.lifeline, task.zygote)
+            if fork is not None:
+                task = task.next(fork, stream)
+                stream.close()
+                signals.block_all()
+                return task
         code = 0
     except BaseException:  # noqa: BLE001 - told to the bridge
         text = f"in the monitor of {task.newborn.pid}:\n{traceback.format_exc()}"
@@ -246,6 +304,11 @@ class _Monitor:
                 else:
                     self._converse()
             self._pass_time()
+
+    @property
+    def can_serve_again(self) -> bool:
+        """Whether the monitor is as it was before."""
+        return self._connected and self._killing_until is None
 
     # -- what there is to wait for
 

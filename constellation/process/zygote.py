@@ -29,13 +29,11 @@ from constellation.control.messages import (
     ForkFailed,
     FromZygote,
     MonitorEnded,
-    ToProcess,
     ToZygote,
     Trouble,
 )
 from constellation.control.stream import ControlError, MessageStream
-from constellation.pid import Pid
-from constellation.process import descriptors, entry, monitor, signals, system
+from constellation.process import descriptors, entry, forking, monitor, signals, system
 from constellation.process.directory import RuntimeDirectory
 from constellation.process.identity import Newborn
 from constellation.process.origin import Origin
@@ -45,7 +43,6 @@ from constellation.transport.descriptors import explained
 if TYPE_CHECKING:
     from constellation.process.command import Command
     from constellation.process.deployed import Deployed
-    from constellation.transport.network import Network
 
 _RESCAN = 0.02
 _ORPHAN_LIMIT = 1.0
@@ -56,7 +53,6 @@ _IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
 _decoder = msgspec.msgpack.Decoder(ToZygote)
 _kept: list[object] = []
 """What a fork does not take apart it shares, so it has the zygote's objects for good."""
-_to_process = msgspec.msgpack.Decoder(ToProcess)
 
 
 def run(
@@ -182,31 +178,22 @@ class _Zygote:
     # -- forking
 
     def _fork(self, fork: Fork) -> monitor.Task | None:
-        count = 3 + fork.near + fork.stdin
-        listener, control, monitor_control, *rest = self._stream.take_descriptors(count)
-        near = rest.pop(0) if fork.near else None
-        stdin = rest
         if not (fork.initial or self._prepared):
             entry.prepare()
             self._prepared = True
         # All that can be made before the fork is: what a fork does not touch, it shares.
-        newborn = Newborn(
-            Pid(fork.key, fork.endpoint),
-            fork.initial,
-            descriptors.adopt_socket(listener),
-            MessageStream(descriptors.adopt_socket(control), _to_process),
-            network=None if near is None else self._network(near),
-        )
+        directory = self._directory.path
+        newborn, control, stdin = forking.take(fork, self._stream, directory, self._deployed)
         task = monitor.Task(
             newborn,
-            monitor_control,
-            stdin[0] if stdin else None,
+            control,
+            stdin,
             self._lifeline[0],
             os.getpid(),
             self._origin,
-            self._directory.path,
+            directory,
             self._command,
-            None if self._deployed is None else self._deployed.site,
+            self._deployed,
         )
         mask = signals.block_all()
         try:
@@ -225,19 +212,9 @@ class _Zygote:
             self._monitors[child] = fork.number
             signals.restore_mask(mask)
             self._tell(Forked(fork.number, child))
-        newborn.listener.close()
-        if newborn.network is not None:
-            newborn.network.listener.close()
-        newborn.control.close()
-        for descriptor in (monitor_control, *stdin):
-            os.close(descriptor)
+        task.close_descriptors()
+        os.close(control)
         return None
-
-    def _network(self, listener: int) -> Network:
-        from constellation.transport.network import Network  # native programs go without
-
-        security = None if self._deployed is None else self._deployed.security
-        return Network(self._directory.path, descriptors.adopt_socket(listener), security)
 
     def _tell(self, message: FromZygote) -> None:
         try:

@@ -48,6 +48,7 @@ EXAMPLES = [
     messages.Died(9, 1 << 20, "memory limit"),
     messages.End("memory limit"),
     messages.Held(),
+    messages.Idle(),
     messages.Room(65536),
     messages.Shut(1),
     messages.Signal(2),

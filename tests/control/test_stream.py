@@ -208,3 +208,30 @@ def test_close_closes_what_was_not_sent_or_not_taken() -> None:
     receiver.close()
     assert os.read(read, 1) == b""
     os.close(read)
+
+
+def test_what_is_offered_is_written_at_once_or_not_at_all() -> None:
+    ours, theirs = socket.socketpair()
+    writer = MessageStream(ours, msgspec.msgpack.Decoder(FromMonitor))
+    reader = MessageStream(theirs, msgspec.msgpack.Decoder(ToZygote), descriptors=True)
+    fork = Fork(number=1, key=b"k" * 16, endpoint="ipc://x", initial=False, stdin=False)
+    read, write = os.pipe()
+    assert writer.offer(fork, [read])
+    assert reader.receive() == [fork]
+    (received,) = reader.take_descriptors(1)
+    os.write(write, b"x")
+    assert os.read(received, 2) == b"x"
+    os.close(received)
+    with pytest.raises(BrokenPipeError):
+        os.write(write, b"nobody has the other end")
+    while not writer.unsent:
+        writer.post(fork)
+    assert not writer.offer(fork, [write]), "something is before it"
+    os.fstat(write)
+    while writer.unsent:
+        reader.receive()
+        writer.flush()
+    reader.close()
+    assert not writer.offer(fork, [write]), "nobody is there"
+    os.close(write)
+    writer.close()

@@ -21,6 +21,7 @@ from constellation.control.messages import (
     Died,
     End,
     Eof,
+    Idle,
     Output,
     Room,
     Started,
@@ -50,6 +51,7 @@ class Process:
         self.monitor_open = True
         self.control_open = True
         self.grants = True  # whether output is answered with room
+        self.keeps_monitor = False  # when that is idle
 
     @property
     def os_pid(self) -> int | None:
@@ -111,6 +113,24 @@ class Stage:
 
     def start_spare(self, *, initial: bool = False, stdin: int | None = None) -> Process:
         """Start a process that is not adopted yet."""
+        process = self._launch(initial=initial, stdin=stdin)
+        self._ask()
+        return process
+
+    def start_in(self, idle: Process) -> Process:
+        """Have a process forked by the monitor of another one, which is idle; it is not adopted."""
+        process = self._launch()
+        number = self.launcher.reuse(idle.launched.number, idle.launched.monitor)
+        assert number == process.launched.number
+        idle.launched.monitor.close()
+        idle.monitor_open = False
+        return process
+
+    def _ask(self) -> None:
+        while self.launcher.waiting and self.launcher.ask() is not None:
+            continue
+
+    def _launch(self, *, initial: bool = False, stdin: int | None = None) -> Process:
         process = Process(self.launcher.launch(initial=initial, stdin=stdin))
         self.processes.append(process)
         return process
@@ -145,6 +165,7 @@ class Stage:
         try:
             if process is None:
                 self.said += self.launcher.receive()
+                self._ask()
             elif stream is process.launched.control:
                 process.told += stream.receive()
             else:
@@ -155,6 +176,9 @@ class Stage:
                         # A monitor that has left is noticed when all that it said was read.
                         with contextlib.suppress(ConnectionError):
                             stream.post(Room(len(message.data)))
+                if Idle() in messages and not process.keeps_monitor:
+                    process.launched.monitor.close()
+                    process.monitor_open = False
         except (EOFError, ConnectionError):
             if process is None:
                 self.zygote_open = False
@@ -166,7 +190,11 @@ class Stage:
     def close(self) -> None:
         """End everything, in order, and see that the zygote leaves as it should."""
         for process in self.processes:
-            if process.monitor_open:
+            process.keeps_monitor = False
+            if process.monitor_open and Idle() in process.said:
+                process.launched.monitor.close()
+                process.monitor_open = False
+            elif process.monitor_open:
                 try:
                     process.launched.monitor.post(End())
                 except ConnectionError:

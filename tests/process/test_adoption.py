@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from constellation.control.messages import Eof, Signal, Started
+from constellation.control.messages import Eof, Idle, Signal, Started
 from constellation.exit_status import ExitStatus
 from constellation.pid import Pid
 from constellation.process.adoption import adoption
@@ -72,4 +72,5 @@ def test_a_process_that_nobody_will_adopt_exits(stage: MakeStage) -> None:
     assert [said for said in process.said if not isinstance(said, Eof)] == [
         Started(process.os_pid),
         process.died,
+        Idle(),
     ]

@@ -78,9 +78,9 @@ def test_a_process_has_its_own_descriptors_and_no_others(stage: MakeStage) -> No
 
 def test_roles_have_the_descriptors_of_their_roles(stage: MakeStage, tmp_path: Path) -> None:
     with (tmp_path / "image").open("w") as file:
-        show = stage(lambda identity: signal.pause())
+        show = stage(lambda identity: (print("here", flush=True), signal.pause()))
         process = show.start()
-        show.run_until(lambda: process.os_pid and show.said)
+        show.run_until(lambda: process.output(1) and show.said)
         monitor = show.said[0].os_pid
         # It tidies up after the process has started.
         until(lambda: len(os.listdir(f"/proc/{monitor}/fd")) == 9)

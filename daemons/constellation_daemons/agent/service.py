@@ -56,7 +56,7 @@ from constellation.process.launcher import Launcher
 from constellation.process.ports import Ports
 from constellation.process.signals import Wakeup
 from constellation.security.keypair import Keypair
-from constellation.session.loop import Loop
+from constellation.session.loop import Loop, Timer
 from constellation.session.sessions import Session, Sessions
 from constellation.settings import Format
 from constellation.transport.curve import Curve
@@ -145,6 +145,7 @@ class Agent:
         self._zygote_reaped = True
         self._begin: Begin | None = None
         self._host: Host | None = None
+        self._turn_timer: Timer | None = None  # while processes wait to be made
         self._waiting: deque[ToAgent] = deque()  # for the image
         self._ending = False
         self._killed: dict[int, str] = {}  # by the node, before they were made, and why
@@ -229,6 +230,7 @@ class Agent:
             case Launch(number, initial):
                 assert self._host is not None
                 self._host.launch(number, initial=initial)
+                self._await_turn()
                 if number in self._killed:
                     self._end_process(number, self._killed[number])
             case Tell(number, said):
@@ -294,6 +296,19 @@ class Agent:
         self._fail_image(Failure(reason))
 
     # -- the processes
+
+    def _await_turn(self) -> None:
+        """See that what is to be made and has to wait is not forgotten."""
+        assert self._host is not None
+        deadline = self._host.deadline
+        if deadline is not None and self._turn_timer is None:
+            self._turn_timer = self._loop.at(deadline, self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn_timer = None
+        if self._host is not None:
+            self._host.tick()
+            self._await_turn()
 
     def _hear(self, message: FromHost) -> None:
         if isinstance(message, Told) and isinstance(message.message, Died):
