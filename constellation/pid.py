@@ -13,7 +13,8 @@ KEY_SIZE: Final = 16
 
 _EXAMPLE: Final = "3fecd01b7a5f4c0e9d2846b15c7e80aa@tcp://10.0.0.2:40001"
 _URI: Final = re.compile(r"([0-9a-fA-F]{32})@(.+)", re.DOTALL)
-_ENDPOINT: Final = re.compile(r"ipc://.+|tcp://[^/:@\s]+:(\d{1,5})|tcp://\[[^/\]\s]+\]:(\d{1,5})")
+_IPC: Final = "ipc://"
+_ENDPOINT: Final = re.compile(r"tcp://[^/:@\s]+:(\d{1,5})|tcp://\[[^/\]\s]+\]:(\d{1,5})")
 
 
 # A msgspec struct, since Pids are the keys of the transport's tables: hashing and comparing one
@@ -95,8 +96,7 @@ def _is_endpoint(text: object) -> bool:
     # Printable, so that a Pid never breaks a line of a log, and always encodes as UTF-8.
     if not isinstance(text, str) or not text.isprintable():
         return False
+    if text.startswith(_IPC):
+        return len(text) > len(_IPC)
     match = _ENDPOINT.fullmatch(text)
-    if match is None:
-        return False
-    port = match[1] or match[2]
-    return port is None or 0 < int(port) < 65536
+    return match is not None and 0 < int(match[1] or match[2]) < 65536

@@ -32,9 +32,7 @@ control.stream MessageStream._decode
 process.monitor _Monitor._converse
 control.stream MessageStream.flush
 process.monitor _Monitor._obey _Monitor._end _Monitor._kill
-process.system children
-process.monitor _Monitor._said_its_last _Monitor._all_empty
-process.system _tracker_kept
+process.system children _tracker_kept
 process.monitor _set_apart _connect_streams
 runtime _enter
 process.entry adapt
@@ -91,9 +89,7 @@ transport.reactor Reactor._wait_leading
 transport.spinning Spinning.wait
 transport.descriptors Poller.wait
 transport.transport Transport._service Transport._drain
-transport.router Router.readable
-transport.transport Transport._pump
-transport.router Router.receive
+transport.router Router.readable Router.receive
 transport.transport Transport._take Transport._take_any
 wire.codec decode
 transport.transport Transport._route_seen
@@ -126,7 +122,7 @@ transport.transport Transport._set_timer
 transport.reactor Reactor.look_again
 process.spawn _start
 transport.transport Transport.start
-transport.reactor Reactor.start
+transport.reactor Reactor.start Reactor._run Reactor._serve_until_stopped Reactor._do_put_off
 process.spawn _Acceptance._attempt _FromSpawner._enlist
 transport.router Router._skip_rest
 transport.reactor Reactor._serve
@@ -134,8 +130,7 @@ wire.codec _exactly
 wire.frames Close.__init__
 wire.events Received.__init__
 channel.mailbox Mailbox.closed Mailbox.wake
-transport.transport Transport.released
-transport.reactor Reactor._run Reactor._serve_until_stopped Reactor._do_put_off
+transport.transport Transport.released Transport._pump
 transport.reactor Reactor._leave_to_loops
 transport.transport Transport._next_timer Transport._read_control Transport._hear
 process.spawn _Acceptance.go _FromSpawner._delist
@@ -171,36 +166,35 @@ channel.layout pack_small
 wire.stream Outbound.dispatch Outbound.push
 channel.encoder Encoder.clear
 wire.stream Outbound.next_frame
-transport.descriptors Wakeup.clear
 channel.sender Sender.__del__
 transport.transport Transport.defer
 transport.reactor Reactor.wake_io
-transport.descriptors Wakeup.set
+transport.descriptors Wakeup.set Wakeup.clear
 channel.outlet Outlet.close_deferred
 channel.guard Guard.attempt
 channel.outlet Outlet._close
 wire.stream Outbound.close
 transport.transport Transport.flushed
-channel.receiver Receiver.__class_getitem__ Receiver.__init__
-transport.transport Transport._look
-channel.receiver Receiver.recv _Recv._block_fresh _Recv._attempt _Recv._enlist
+channel.receiver Receiver.__class_getitem__ Receiver.__init__ Receiver.recv _Recv._block_fresh
+channel.receiver _Recv._attempt _Recv._enlist
+transport.transport Transport._run_timers Transport._peer_due
+wire.link Link.tick
+wire.stream Inbound.credit Inbound._room Inbound.acknowledged
 wire.frames Credit.__init__
 wire.link Link._receive_credit
 wire.stream Outbound.credit Outbound.sent Outbound._allowed Outbound.sendable
 channel.outlet Outlet.received
 transport.transport Transport._settled
 channel.outlet Outlet.room
-transport.transport Transport._run_timers Transport._peer_due
-wire.link Link.tick
-wire.stream Inbound.credit Inbound._room Inbound.acknowledged
 channel.receiver _Recv._delist Receiver._take Receiver._advance
 channel.decoder Decoder.decode_one
-channel.receiver Receiver.__del__ _release
+channel.receiver Receiver.__del__
 process.leave leave _attempt
 runtime Runtime.leave
-process.writers Writers.leave Writers._find _is_buffered _is_wrapper Writers._before_init
-process.writers Writers._flush _layers _attempt
+process.writers Writers.leave Writers._find _subclasses Writers._before_init Writers._flush _layers
+process.writers _attempt
 transport.leaving leave
+channel.receiver _release
 channel.outlet Outlet.shut
 wire.link Link.request_receipt
 wire.stream Outbound.delivered
@@ -244,18 +238,21 @@ transport.router Router.prepare Router.watch
 transport.descriptors require
 transport.router Router._watch
 units Mem.__int__ Cpu.__float__
+process.spawn _Spawn._waits _Spawn._enlist
+transport.transport Transport._look_soon
 process.spawn _Spawn.placed
 transport.transport Transport._choose_route
 transport.router Router.dial Router._nearest
 transport.transport Transport._far
 wire.stream Outbound.rewind
-transport.reactor Reactor.looked
-process.spawn _Spawn._waits _Spawn._enlist _Spawn.spawned _Spawn._wake _Spawn._delist
+transport.reactor Reactor.leads
+process.spawn _Spawn.spawned _Spawn._wake _Spawn._delist
 transport.transport Transport._rest
 transport.peer Peer.held
 channel.outlet Outlet.in_use
 channel.mailbox Mailbox.in_use
 wire.stream Outbound.asks
+transport.transport Transport._look
 wire.codec _decode_bye
 wire.link Link._receive_bye Link._check_left
 wire.events Left.__init__
@@ -304,10 +301,10 @@ isinstance Fork EOFError ControlError _decode _ended _READ_AT_ONCE _read_once Co
 _incoming recv _CHUNK recvmsg _ANCILLARY _RECEIVE_FLAGS socket SOL_SOCKET SCM_RIGHTS array
 frombytes itemsize set_inheritable extend MSG_CTRUNC size unpack_from MESSAGE_LIMIT _decoder decode
 msgspec MsgspecError UnicodeDecodeError str _obey _write_with Room Shut items Signal End OwnKill
-children kill psutil Process open split _children_by_parent _all_empty sys modules get getattr
-preserve_fd setsid dup2 entry adapt Transport Mailbox context install Context Examiner asked
-on_examine adoption await_adoption Runtime _runtime atexit leave show_users_frames _node parent
-_work start resume InitError explained SPARE_NAME restore fresh stdout __stdout__ _buffer_lines
+children kill psutil Process open split _children_by_parent sys modules get getattr preserve_fd
+setsid dup2 entry adapt Transport Mailbox context install Context Examiner asked on_examine
+adoption await_adoption Runtime _runtime atexit leave show_users_frames _node parent _work start
+resume InitError explained SPARE_NAME restore fresh stdout __stdout__ _buffer_lines
 forget_exit_handlers _handlers random setstate _random _start_timers seed _changed _set_handler
 Handlers set_wakeup_fd _clear weakref finalize _registry _registered_with_atexit
 _finalizer_registry _exitfunc logging shutdown _exit_function getpid os_pid security _make_lodge
@@ -345,23 +342,23 @@ wait_blocking TimeoutError _describe ThreadWaiter _get_ident listed _enlist _tak
 _wait_leading notified _serve ident beneath close_gate insert _place_of _arm _hand_over look_again
 _look_soon settle _pump _skip_rest arm at _LONGEST _lead_left _stays stay_at_exit _SHORT _MOMENT
 _spin run_deferred _read_control _read_rest defer _serve_gate _drain _run_timers readable _BATCH
-_take zmq_poll iter _send_frames discard _NOBLOCK reclaim _SRCFD _ALONE _RCVMORE _COPY_BELOW buffer
-more arrive arrived _take_any _meet _route_seen WireError WARNING DEBUG logger log hex _handle
-_DATA _decode_data _decode_open Close _exactly _close _credit _GAP Credit Probe _probe _decode_bye
-struct error route_up values new_route rewind sendable queue narrow Data _receive_record Open
+_take zmq_poll _NOBLOCK reclaim _SRCFD _ALONE _RCVMORE _COPY_BELOW buffer more arrive arrived
+_take_any _meet _route_seen WireError WARNING DEBUG logger log hex _handle _DATA _decode_data
+_decode_open Close _exactly _close _credit _GAP Credit Probe _probe _decode_bye struct error
+discard route_up values new_route rewind sendable queue narrow Data _receive_record Open
 _receive_credit probed last _unknown Greeted version Bye _receive_bye wire_events Arrived _dispatch
 room Received received _settled Opened opened Closed released _greeted Left PLAIN_SIZE unpack_plain
 PLAIN plain _open sequence Inbound _check_left _link _quarter _parts _arrived _asks _credited
 _granted _weighed _large _gap number taken _out_of_order _told _HEADER_SIZE joined _data _INLINE
 _MORE _JOINED _inline_parts _length _LARGE _borrow notify open_gate wake_lead remove _let_wait
-set_timer transmit ACK_DELAY _choose_route _cut_off next_frame Unroutable _route_ended deadline
-popitem credit rotate queued delivered _encode_control INLINE_LIMIT join _HELLO _OPEN _CLOSE gap
-_CREDIT granted _PROBE _BYE reason AssertionError _give_up _FIRST ZMQError errno EHOSTUNREACH
-LENT_FROM _make_lender _SNDMORE heapq heappush leads Unable Ready _WATCH_AFTER _thread
-start_new_thread _run RuntimeError EAGAIN unpack wake _forget _REST_AFTER _serve_until_stopped
-_do_put_off _leave_to_loops Exception exception _RECENT _LONGEST_GRACE _LOOP_GRACE unwatch refused
-_hear Exited _exited exit_status Go Placed placed Spawned spawned Refused Examine argv path root
-unset whole _bound environb cwd chdir _rooted _ROOT Decoder Undecodable _image _decode_each
+set_timer transmit ACK_DELAY _send_frames _choose_route _cut_off next_frame Unroutable _route_ended
+deadline popitem credit rotate queued delivered _encode_control INLINE_LIMIT join _HELLO _OPEN
+_CLOSE gap _CREDIT granted _PROBE _BYE reason AssertionError _give_up _FIRST ZMQError errno
+EHOSTUNREACH LENT_FROM _make_lender _SNDMORE heapq heappush leads Unable Ready _WATCH_AFTER _thread
+start_new_thread _run RuntimeError EAGAIN _serve_until_stopped _do_put_off _leave_to_loops
+Exception exception _RECENT _LONGEST_GRACE _LOOP_GRACE unpack wake _forget _REST_AFTER iter unwatch
+refused _hear Exited _exited exit_status Go Placed placed Spawned spawned Refused Examine argv path
+root unset whole _bound environb cwd chdir _rooted _ROOT Decoder Undecodable _image _decode_each
 _DECODERS _decode_small unpack_large SerializationError undecodable _load needs_image _loads pickle
 loads START_OF_ONE _explained lengths_of_small io BytesIO seek StopIteration UNDERSCORE _MAIN
 _RECORDED rebound vars _main any _plain Typed type_name _type _cached TypeError _qualified types
@@ -378,25 +375,25 @@ _sender _payload f_code _code f_lasti _lasti _Send put _await_room VALUE_WEIGHT 
 admit _put _ELSEWHERE _await_leaving _LEASES __context__ _restore _note _succeeds _overflow attempt
 _send_batch _prepare_or_cut flush_later flushed _mend message _mark_sent dispatch push _MANY _BUSY
 pack_large _small_one idle pack_plain _push_fragments cast forget close_deferred wake_io _closed
-_NOTHING _values looked _fresh_recv _receiver _Recv _fail IndexError sent _allowed widens narrows
-trim heappop _peer_due _lodge_due _check_ending tick _await _rest update _PROBE_AT_MOST asks
-acknowledged give_back _advance LONG decode_one _blame _raise_closed matches ChannelTypeError
-missing ProcessExited _LITTLE _release _shutdown _run_exitfuncs all stderr _FLUSH_FAILED
-die_of_interrupt flush_c_streams report identity writers _failed linger print _find _before_init
-_answers get_objects _is_buffered _is_wrapper _KINDS __mro__ __module__ _earlier _layers id
-request_receipt _Delivery overlooked filter send_byes float math isnan inf settled streams success
-stop ClosedLock recv_multipart disable_monitor term _drop fflush _Spawn Resources _start_function
-_args _kwargs RESOURCES_DEFAULT _resources _reset _make _request _pid _error _fresh Accept
-dump_call difference prepare SpawnError _requests Spawn captures warn_if_large culprit uncallable
-reducer_override names NotImplemented recorded__main__ FunctionType found function issubclass
-_class CellType reduce_cell CodeType reduce_code _lru_cache_wrapper reduce_cached ModuleType
-importable cloudpickle dynamic_subimport TextIOWrapper _is_plain_exception make_exception args
-WeakKeyDictionary WeakValueDictionary cached_property func _MODULE_MACHINERY _MISSING _LIMIT
-_function _captured_data sort _NAMED warnings warn call_name Mem human RuntimeWarning
-_callers_level _size globals_ref environ _environ _between_nodes directory_identity directory
-working_directory _Difference dict stat st_dev st_ino _count_opening _OPENING require _FOR_MONITOR
-dup monitor _MONITOR _PAIR connect EVENTS _count _scale dial _far _UNHEARD to_bytes _nearest
-secure_connection CONNECT_ROUTING_ID reach _wake hang_up in_use reversed iter_unpack _read_monitor
+_NOTHING _values _fresh_recv _receiver _Recv _fail IndexError trim heappop _peer_due _lodge_due
+_check_ending tick _await _rest update _PROBE_AT_MOST asks acknowledged give_back sent _allowed
+widens narrows _advance LONG decode_one _blame _raise_closed matches ChannelTypeError missing
+ProcessExited _LITTLE _release _shutdown _run_exitfuncs all stderr _FLUSH_FAILED die_of_interrupt
+flush_c_streams report identity writers _failed linger print _find _before_init _subclasses _io
+_IOBase get_objects _KINDS __module__ __mro__ __subclasses__ _earlier _layers id request_receipt
+_Delivery overlooked filter send_byes float math isnan inf settled streams success stop ClosedLock
+recv_multipart disable_monitor term _drop fflush _Spawn Resources _start_function _args _kwargs
+RESOURCES_DEFAULT _resources _reset _make _request _pid _error _fresh Accept dump_call difference
+prepare SpawnError _requests Spawn captures warn_if_large culprit uncallable reducer_override names
+NotImplemented recorded__main__ FunctionType found function issubclass _class CellType reduce_cell
+CodeType reduce_code _lru_cache_wrapper reduce_cached ModuleType importable cloudpickle
+dynamic_subimport TextIOWrapper _is_plain_exception make_exception args WeakKeyDictionary
+WeakValueDictionary cached_property func _MODULE_MACHINERY _MISSING _LIMIT _function _captured_data
+sort _NAMED warnings warn call_name Mem human RuntimeWarning _callers_level _size globals_ref
+environ _environ _between_nodes directory_identity directory working_directory _Difference dict
+stat st_dev st_ino _count_opening _OPENING require _FOR_MONITOR dup monitor _MONITOR _PAIR connect
+EVENTS _count _scale FLUSH_AFTER dial _far _UNHEARD to_bytes _nearest secure_connection
+CONNECT_ROUTING_ID reach _wake hang_up in_use reversed looked iter_unpack _read_monitor
 disconnected key_of_route _MOST_EVENTS _event see _EVENTS ExitStatus code lost core_dumped max_rss
 cause _LONGEST_TEXT _parse _what _how _of _exact _counted numbers Real Rational Fraction numerator
 denominator isfinite round _most TooMuch __new__ __post_init__ _is_signal_name _no_signal

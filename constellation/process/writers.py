@@ -7,6 +7,7 @@ it does not list once they are frozen, so that `init()` notes them.
 
 from __future__ import annotations
 
+import _io
 import contextlib
 import gc
 import io
@@ -14,7 +15,7 @@ import os
 import sys
 import traceback
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import SimpleNamespace, TracebackType
 
 # Text first: it writes into the binary ones.
@@ -29,9 +30,6 @@ class Writers:
     """
 
     def __init__(self) -> None:
-        # Asked once for each class, and by its bases alone: an object's own __class__ may be
-        # anything. What a process has at its end is mostly of classes that were there at `init()`.
-        self._answers: dict[type, int] = {}
         self._earlier = [weakref.ref(writer) for writer in self._find()[0]]
         self.flush()
 
@@ -71,16 +69,15 @@ class Writers:
 
     def _find(self) -> tuple[list[io.IOBase], list[io.IOBase]]:
         """The file objects that hold something until they are flushed, or until they are closed."""
-        answers = self._answers
+        kinds = _subclasses(_io._IOBase)
         buffered, wrappers = [], []
         for candidate in gc.get_objects():
-            kind = type(candidate)
-            answer = answers.get(kind)
-            if answer is None:
-                answer = answers[kind] = _is_buffered(kind) + 2 * _is_wrapper(kind)
-            if answer & 1:
+            kind = type(candidate)  # its own __class__ may be anything
+            if kind not in kinds:
+                continue
+            if any(base in kind.__mro__ for base in _KINDS):
                 buffered.append(candidate)
-            if answer & 2:
+            if kind.__module__ != "_io":
                 wrappers.append(candidate)
         return buffered, wrappers
 
@@ -89,13 +86,16 @@ def _layers(stream: object) -> tuple[object, object]:
     return stream, getattr(stream, "buffer", stream)
 
 
-def _is_buffered(kind: type) -> bool:
-    return any(base in kind.__mro__ for base in _KINDS)
-
-
-def _is_wrapper(kind: type) -> bool:
-    bases: Iterable[type] = kind.__mro__
-    return kind.__module__ != "_io" and any(base.__name__ == "_IOBase" for base in bases)
+def _subclasses(base: type) -> set[type]:
+    """A class, and all that there are below it."""
+    found, new = {base}, [base]
+    while new:
+        below: list[type] = type.__subclasses__(new.pop())
+        for kind in below:
+            if kind not in found:
+                found.add(kind)
+                new.append(kind)
+    return found
 
 
 def _attempt(file: io.IOBase, action: Callable[[], None]) -> bool:
