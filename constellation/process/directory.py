@@ -18,9 +18,9 @@ import tempfile
 
 from constellation.process.system import LINUX
 
-__all__ = ["RuntimeDirectory", "nameless_file", "sweep"]
+__all__ = ["SOCKET_PATH_LIMIT", "RuntimeDirectory", "nameless_file", "sweep"]
 
-_SOCKET_PATH_LIMIT = 107 if LINUX else 103
+SOCKET_PATH_LIMIT = 107 if LINUX else 103
 """Bytes of the longest path of a Unix socket, without the zero byte that ends it."""
 
 _KEY_DIGITS = 32
@@ -46,7 +46,7 @@ class RuntimeDirectory:
         path = tempfile.mkdtemp(prefix=_PREFIX, suffix=_NEW)
         length = len(os.fsencode(path)) - len(_NEW) + 1 + _KEY_DIGITS
         # A Pid holds the path as printable text.
-        if length > _SOCKET_PATH_LIMIT or not path.isprintable():
+        if length > SOCKET_PATH_LIMIT or not path.isprintable():
             os.rmdir(path)
             path = tempfile.mkdtemp(prefix=_PREFIX, suffix=_NEW, dir="/tmp")
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

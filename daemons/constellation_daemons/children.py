@@ -10,7 +10,9 @@ from constellation.process import signals
 __all__ = ["start_part"]
 
 
-def start_part(module: str, descriptor: int, *arguments: str) -> subprocess.Popen[bytes]:
+def start_part(
+    module: str, descriptor: int, *arguments: str, apart: bool = False
+) -> subprocess.Popen[bytes]:
     """Run a module of ours.
 
     It begins with all signals blocked, and lets them come when it has what takes them: a Ctrl-C
@@ -20,6 +22,7 @@ def start_part(module: str, descriptor: int, *arguments: str) -> subprocess.Pope
         module: What is run.
         descriptor: What it inherits, and has as its first argument.
         arguments: Further ones.
+        apart: Whether it is to have a session of its own, which no terminal sends signals to.
 
     Raises:
         OSError: It cannot be started.
@@ -31,6 +34,7 @@ def start_part(module: str, descriptor: int, *arguments: str) -> subprocess.Pope
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             cwd="/",
+            start_new_session=apart,
         )
     finally:
         signals.restore_mask(mask)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from datetime import datetime, timezone
 
 from constellation.plain import PlainFormatter, log_with, plain
 from constellation.settings import Format
 
-__all__ = ["current_format", "set_up"]
+__all__ = ["current_format", "move", "set_up"]
 
 _LAYOUT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _formatter: logging.Formatter = PlainFormatter(_LAYOUT)
@@ -35,8 +36,30 @@ class JsonFormatter(PlainFormatter):
 def set_up(level: int, form: Format) -> None:
     """Log to stderr, with the time, from a level on."""
     global _formatter
-    _formatter = JsonFormatter() if form is Format.JSON else PlainFormatter(_LAYOUT)
+    _formatter = _of(form)
     log_with(_formatter, sys.stderr, level)
+
+
+def move(descriptor: int, level: int, form: Format) -> None:
+    """Log elsewhere from now on, and so whatever is started from now on.
+
+    Args:
+        descriptor: Where. It may be closed then.
+        level: From which level on.
+        form: How.
+    """
+    global _formatter
+    _formatter = _of(form)
+    for number in (1, 2):
+        os.dup2(descriptor, number)
+    root = logging.getLogger()
+    root.setLevel(level)
+    for handler in root.handlers:
+        handler.setFormatter(_formatter)
+
+
+def _of(form: Format) -> logging.Formatter:
+    return JsonFormatter() if form is Format.JSON else PlainFormatter(_LAYOUT)
 
 
 def current_format() -> Format:

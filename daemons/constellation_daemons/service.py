@@ -16,7 +16,6 @@ from constellation.process import signals, system
 from constellation.process.signals import Wakeup
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
-from constellation.session.pair import pair
 from constellation.session.sessions import Owner, Session, Sessions
 from constellation.transport.curve import Curve
 from constellation.transport.doorkeeper import Doorkeeper
@@ -28,7 +27,11 @@ from constellation_daemons.master.place import own_node, reached_at
 from constellation_daemons.master.service import Master
 from constellation_daemons.master.values import Amount
 from constellation_daemons.names import Names
+from constellation_daemons.node.ending import KILL_LIMIT, end
+from constellation_daemons.node.lifeline import NodeSetup
 from constellation_daemons.node.places import Places
+from constellation_daemons.node.process import LIMIT, NodeProcess
+from constellation_daemons.node.seat import Seat
 from constellation_daemons.node.service import Node
 from constellation_daemons.node_config import Node as NodeConfig
 
@@ -36,10 +39,6 @@ __all__ = ["MasterOptions", "NodeOptions", "run_master", "run_node"]
 
 logger = logging.getLogger(__name__)
 
-STOP_LIMIT = 15.0
-"""Seconds that what runs has to end, when the service is to."""
-KILL_LIMIT = 5.0
-"""Seconds that it has after it was killed."""
 _JOIN_AGAIN = 2.0
 _JOIN_PATIENCE = 7.0
 """Seconds after which a master that was asked, and has not come, is spoken of."""
@@ -108,7 +107,7 @@ class _Process:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         self.loop = Loop()
         self.stopping = False
-        self.node: Node | None = None
+        self.node: Node | NodeProcess | None = None
         self._security = None if keypair is None else Curve(keypair)
         self.loop.selector.register(self._wakeup.fileno(), selectors.EVENT_READ, self._signalled)
 
@@ -138,12 +137,16 @@ class _Process:
         """Serve until a signal comes; then end what runs."""
         self.loop.run(lambda: self.stopping)
         node = self.node
-        if node is not None:
-            logger.info("stopping")
-            node.stop()
-            if not self.loop.run(lambda: node.idle, STOP_LIMIT):
-                node.kill()
-                self.loop.run(lambda: node.idle, KILL_LIMIT)
+        if node is None:
+            return
+        logger.info("stopping")
+        if isinstance(node, Node):
+            end(self.loop, node)
+            return
+        node.stop()
+        if not self.loop.run(lambda: node.ended, LIMIT):
+            node.kill()
+            self.loop.run(lambda: node.ended, KILL_LIMIT)
 
 
 def run_node(options: NodeOptions) -> None:
@@ -335,17 +338,28 @@ def run_master(options: MasterOptions) -> None:
     sessions = Sessions(
         process.loop, router, key, rooms, answer=rooms.answer, timeout=options.timeout
     )
-    if own is not None:
-        process.node = Node(process.loop, options.address, host, options.keypair, options.places)
-
+    seat = None if own is None else Seat(options.places.seats, options.address)
+    if seat is not None:
+        process.node = NodeProcess(process.loop, seat, _setup(options, host))
     names = Names(process.loop)
     dials: Counter[str] = Counter()
 
+    def dial_own(name: str, ready: Callable[[Session], None]) -> None:
+        node = process.node
+        assert isinstance(node, NodeProcess)
+        assert seat is not None
+        endpoint = seat.endpoint
+
+        def tied() -> None:
+            session = sessions.dial(endpoint)
+            session.name = name
+            ready(session)
+
+        node.when_tied(tied)
+
     def dial(name: str, ready: Callable[[Session], None], failed: Callable[[str], None]) -> None:
         if own is not None and name == str(own.reached_at):
-            assert process.node is not None
-            assert rooms.master is not None
-            ready(pair(process.loop, rooms.master, process.node, name))
+            dial_own(name, ready)
             return
 
         def found(addresses: list[Address]) -> None:
@@ -373,3 +387,18 @@ def run_master(options: MasterOptions) -> None:
     process.run()
     feed.close()
     sessions.close()
+
+
+def _setup(options: MasterOptions, host: str) -> NodeSetup:
+    """What the node of a master is told."""
+    places, keypair = options.places, options.keypair
+    return NodeSetup(
+        listens=str(options.address),
+        host=host,
+        store=places.store,
+        store_limit=places.store_limit,
+        trees=places.trees,
+        seats=places.seats,
+        public=None if keypair is None else keypair.public,
+        secret=None if keypair is None else keypair.secret,
+    )

@@ -490,7 +490,7 @@ def test_a_machine_that_is_silent_is_lost_and_ends_what_it_ran(
 
 
 def test_a_master_that_is_killed_and_started_again(own: Cluster) -> None:
-    """Its node goes with it, and the bridge there; the other nodes stay, and are told of it."""
+    """Its node has nothing to do, and ends, or is taken over; the other nodes stay."""
     own.kill(own.master)
     own.start_master()
     own.wait_until_joined()

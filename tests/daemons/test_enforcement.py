@@ -335,12 +335,7 @@ def test_shares_of_the_processors_follow_what_was_asked_for(
 def test_one_whose_agent_is_killed_leaves_nothing(strict: Cluster, tmp_path: Path) -> None:
     with strict.start(write(tmp_path, GREEDY.replace("spawn(each", "spawn(modest"))) as running:
         running.until(lambda: len(os_pids(running, "modest")) == 2)
-        node = strict.running[strict.master].pid
-        (agent,) = [
-            child
-            for child in programs.children_of(node)
-            if b"agent.service" in Path(f"/proc/{child}/cmdline").read_bytes()
-        ]
+        (agent,) = strict.agents(1)
         os.kill(agent, signal.SIGKILL)
         start = time.monotonic()
         running.wait()

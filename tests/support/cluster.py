@@ -160,23 +160,26 @@ class Cluster:
         process.send_signal(number)
         return process.wait(LIMIT)
 
+    def node_process(self, number: int) -> int:
+        """The process id of a node, which a master has as a process of its own."""
+        service = self.running[self.node(number)].pid
+        if self.node(number) != self.master:
+            return service
+        (node,) = self.own_nodes()
+        return node
+
+    def own_nodes(self) -> list[int]:
+        """The process ids of the nodes that masters of this cluster have started."""
+        return [each for each in processes_of(self) if b"node.main" in command_line(each)]
+
     def bridge_process(self) -> int:
         """The process id of the bridge."""
-        node = self.running[self.node(self.bridge_of)].pid
-        (bridge,) = [
-            child
-            for child in programs.children_of(node)
-            if b"bridge.main" in Path(f"/proc/{child}/cmdline").read_bytes()
-        ]
+        (bridge,) = parts_of(self.node_process(self.bridge_of), b"bridge.main")
         return bridge
 
     def agents(self, number: int) -> list[int]:
         """The process ids of the agents of a node."""
-        return [
-            child
-            for child in programs.children_of(self.running[self.node(number)].pid)
-            if b"agent.service" in Path(f"/proc/{child}/cmdline").read_bytes()
-        ]
+        return parts_of(self.node_process(number), b"agent.service")
 
     # -- what it says
 
@@ -372,6 +375,31 @@ class Feed:
 
     def until(self, condition: Callable[[], object]) -> None:
         self._running.until(condition)
+
+
+def command_line(pid: int) -> bytes:
+    """What a process was started as; empty: it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def parts_of(pid: int, module: bytes) -> list[int]:
+    """The children of a process that run a module."""
+    return [child for child in programs.children_of(pid) if module in command_line(child)]
+
+
+def processes_of(cluster: Cluster, *, besides: int = 0) -> list[int]:
+    """The processes that run with the caches of a cluster: its services, and their parts."""
+    marks = [f"XDG_CACHE_HOME={cache}".encode() for cache in cluster.caches]
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if set(marks) & set((entry / "environ").read_bytes().split(b"\0")):
+                    found.append(int(entry.name))
+    return [each for each in found if each != besides and programs.alive(each)]
 
 
 def write(directory: Path, text: str, name: str = "program.py") -> Path:

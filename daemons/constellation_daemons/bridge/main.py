@@ -10,8 +10,6 @@ import signal
 import sys
 from typing import NoReturn
 
-import msgspec
-
 from constellation.address import Address, UnknownHost
 from constellation.control.stream import ControlError, MessageStream
 from constellation.process import descriptors, signals, system
@@ -26,16 +24,15 @@ from constellation.transport.curve import Curve
 from constellation.transport.doorkeeper import Doorkeeper
 from constellation.transport.network import Security
 from constellation.transport.router import Router
+from constellation_daemons import logs
 from constellation_daemons.binding import ListenError
 from constellation_daemons.bridge.service import Bridge
-from constellation_daemons.bridge.setup import BridgeSetup
+from constellation_daemons.bridge.setup import BridgeSetup, FromNode, MoveLog, Rest, from_node
 from constellation_daemons.inherited import first_messages
 from constellation_daemons.listening import listen_at
-from constellation_daemons.logs import set_up
 
 logger = logging.getLogger("constellation_daemons.bridge.main")  # it is run as `__main__`
 
-_decoder = msgspec.msgpack.Decoder(BridgeSetup)
 _STOP_LIMIT = 15.0
 _ORPHANS_AGAIN = 1.0
 """Seconds until orphans are looked for again that could not be."""
@@ -45,13 +42,12 @@ _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 class _Process:
     """A bridge, and what ends it."""
 
-    def __init__(
-        self, setup: BridgeSetup, node: MessageStream[BridgeSetup], wakeup: Wakeup
-    ) -> None:
+    def __init__(self, setup: BridgeSetup, node: MessageStream[FromNode], wakeup: Wakeup) -> None:
         self._node = node
         self._loop = Loop()
         self._wakeup = wakeup
         self._stopping = False
+        self._resting = False  # it is to end when nobody uses it
         security: Security | None = None
         keypair = None
         if setup.public is not None and setup.secret is not None:
@@ -79,7 +75,7 @@ class _Process:
 
     def run(self) -> None:
         """Serve, until the node ends or wants it."""
-        self._loop.run(lambda: self._stopping)
+        self._loop.run(lambda: self._stopping or (self._resting and self.bridge.unused))
         self.bridge.end("the bridge has been stopped")
         self._loop.run(lambda: not self.bridge.deployments, _STOP_LIMIT)
         self.bridge.close()
@@ -87,10 +83,21 @@ class _Process:
 
     def _node_ready(self, events: int) -> None:
         try:
-            self._node.receive()
+            for message in self._node.receive():
+                self.obey(message)
         except (EOFError, ControlError):
             self._loop.selector.unregister(self._node)
             self._stopping = True
+
+    def obey(self, message: FromNode) -> None:
+        """The node has said something."""
+        match message:
+            case Rest(wanted):
+                self._resting = wanted
+            case MoveLog(level, form):
+                (descriptor,) = self._node.take_descriptors(1)
+                logs.move(descriptor, level, Format(form))
+                os.close(descriptor)
 
     def _signalled(self, events: int) -> None:
         for number in self._wakeup.take():
@@ -116,7 +123,7 @@ def main(descriptor: int, level: int, form: Format) -> NoReturn:
         form: And how.
     """
     os.set_inheritable(descriptor, False)
-    set_up(level, form)
+    logs.set_up(level, form)
     system.set_name("cst-bridge")
     system.become_subreaper()
     system.raise_descriptor_limit()
@@ -125,12 +132,15 @@ def main(descriptor: int, level: int, form: Format) -> NoReturn:
         signal.signal(number, signals.caught)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signals.restore_mask(())  # see `start_part`
-    node = MessageStream(descriptors.adopt_socket(descriptor), _decoder)
-    setup = next(iter(first_messages(node)), None)
+    node = MessageStream(descriptors.adopt_socket(descriptor), from_node, descriptors=True)
+    setup, *more = first_messages(node) or [None]
     code = 0
-    if setup is not None:
+    if isinstance(setup, BridgeSetup):
         try:
-            _Process(setup, node, wakeup).run()
+            process = _Process(setup, node, wakeup)
+            for message in more:
+                process.obey(message)
+            process.run()
         except (ListenError, UnknownHost, StoreError) as error:
             logger.error("%s", error)
             code = 1

@@ -108,6 +108,13 @@ class Bridge:
         """Those that are under way, by program."""
         return self._deployments
 
+    @property
+    def unused(self) -> bool:
+        """Whether there is no program, nor anybody but the master who talks to it."""
+        master = self._master
+        others = [each for each in self._sessions if master is None or not master.owns(each)]
+        return not self._deployments and not others
+
     def attach_master(self, master: Address, endpoint: str) -> None:
         """Have a master decide, and take clients when it says so.
 

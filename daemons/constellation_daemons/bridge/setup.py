@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from constellation.control.messages import Message
 
-__all__ = ["BridgeSetup"]
+__all__ = ["BridgeSetup", "FromNode", "MoveLog", "Rest", "from_node"]
 
 
 class BridgeSetup(Message, frozen=True):
@@ -31,3 +33,30 @@ class BridgeSetup(Message, frozen=True):
     trees: str
     public: bytes | None
     secret: bytes | None
+
+
+class Rest(Message, frozen=True):
+    """End as soon as nobody uses you, since there is no master.
+
+    Attributes:
+        wanted: Whether that is so; or it is not so any more.
+    """
+
+    wanted: bool
+
+
+class MoveLog(Message, frozen=True):
+    """Log to the descriptor that comes with this.
+
+    Attributes:
+        level: From which level on.
+        form: How.
+    """
+
+    level: int
+    form: str
+
+
+FromNode = BridgeSetup | Rest | MoveLog
+
+from_node = msgspec.msgpack.Decoder(FromNode)

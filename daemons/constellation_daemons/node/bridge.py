@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import subprocess
 from typing import Any
@@ -14,7 +15,7 @@ from constellation.address import Address
 from constellation.control.stream import MessageStream
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
-from constellation_daemons.bridge.setup import BridgeSetup
+from constellation_daemons.bridge.setup import BridgeSetup, MoveLog, Rest
 from constellation_daemons.children import start_part
 from constellation_daemons.logs import current_format
 from constellation_daemons.messages import Attach
@@ -37,6 +38,9 @@ class BridgeProcess:
         store: The directory of the node's store.
         store_limit: Its size in bytes.
         trees: The directory in which programs are laid out.
+
+    Attributes:
+        left: Whether it has ended since nobody used it, and there was no master.
     """
 
     def __init__(
@@ -67,6 +71,9 @@ class BridgeProcess:
             secret=None if keypair is None else keypair.secret,
         )
         self._stopping = False
+        self._resting = False
+        self._rested = False  # since it was started
+        self.left = False
         self._process: subprocess.Popen[bytes] | None = None
         self._stream: MessageStream[Any] | None = None
         self._start()
@@ -91,6 +98,18 @@ class BridgeProcess:
                 ", ".join(changes),
             )
 
+    def rest(self, wanted: bool) -> None:
+        """Have it end as soon as nobody uses it, or stay."""
+        if wanted != self._resting:
+            self._resting = wanted
+            self._rested = self._rested or wanted
+            self._post(Rest(wanted))
+
+    def move_log(self) -> None:
+        """Have it log where this process does now."""
+        level = logging.getLogger().getEffectiveLevel()
+        self._post(MoveLog(level, current_format().value), os.dup(2))
+
     def kill(self) -> None:
         """End it, without its programs having a say."""
         if self._process is not None:
@@ -110,7 +129,13 @@ class BridgeProcess:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-        if not self._stopping:
+        if self._stopping:
+            return
+        if code == 0 and self._resting:
+            self.left = True
+        elif code == 0 and self._rested:
+            self._start()  # it had not heard yet that it is wanted again
+        else:
             logger.error("the bridge has ended with %d; it is started again", code)
             self._loop.after(_AGAIN, self._start)
 
@@ -135,8 +160,18 @@ class BridgeProcess:
             theirs.close()
         decoder = msgspec.msgpack.Decoder(Any)
         self._stream = MessageStream(ours, decoder)
-        with contextlib.suppress(ConnectionError):
-            self._stream.post(self._setup)
+        self._rested = self._resting
+        self._post(self._setup)
+        if self._resting:
+            self._post(Rest(wanted=True))
+
+    def _post(self, message: BridgeSetup | Rest | MoveLog, *descriptors: int) -> None:
+        if self._stream is None:
+            for each in descriptors:
+                os.close(each)
+            return
+        with contextlib.suppress(ConnectionError):  # which is about to be seen
+            self._stream.post(message, descriptors)
 
 
 def changed(then: Attach, now: Attach) -> list[str]:

@@ -3,7 +3,8 @@
 A node does so where it was given its control group for that: a service of systemd with
 ``Delegate=yes``, or a group whose directory belongs to the node's user. It must be alone in there:
 a group whose members are to have shares of its processors may have no process besides those in
-groups below it, so the node moves to one itself, and nobody but itself.
+groups below it, so the node moves to one itself, and nobody but itself. A master does the same
+before it starts its own node, which begins where the master is and finds the group ready.
 """
 
 from __future__ import annotations
@@ -29,14 +30,18 @@ def prepare() -> Path | None:
     groups = own_groups()
     if len(groups) < 2:  # the outermost one is nobody's to divide
         return None
-    own = groups[0]
-    if not _is_ours(own):
+    own, outer = groups[:2]
+    # Where systemd or the master has put this process there already, the one around it is divided.
+    inside = own.name == _NODE and len(groups) > 2 and _is_ours(outer, [])
+    if not inside and not _is_ours(own, [str(os.getpid())]):
         return None
+    divided = outer if inside else own
     try:
-        return _divide(own)
+        _divide(divided, moving=not inside)
     except OSError as error:
-        logger.warning("the control group %s cannot be divided: %s", own, error)
+        logger.warning("the control group %s cannot be divided: %s", divided, error)
         return None
+    return divided
 
 
 def sweep_all(groups: Path) -> None:
@@ -46,16 +51,16 @@ def sweep_all(groups: Path) -> None:
             group.rmdir()
 
 
-def _is_ours(group: Path) -> bool:
-    """Whether a group was given to this process, which is alone in there."""
+def _is_ours(group: Path, members: list[str]) -> bool:
+    """Whether a group was given to this process, and has just these processes in it."""
     try:
         if "cpu" not in (group / "cgroup.controllers").read_text().split():
             return False
-        members = (group / "cgroup.procs").read_text().split()
+        found = (group / "cgroup.procs").read_text().split()
         owner = group.stat().st_uid
     except OSError:
         return False
-    if members != [str(os.getpid())]:
+    if found != members:
         return False
     return _marked(group) or (owner == os.getuid() != 0)
 
@@ -69,19 +74,20 @@ def _marked(group: Path) -> bool:
     return False
 
 
-def _divide(own: Path) -> Path:
+def _divide(own: Path, *, moving: bool) -> None:
     node = own / _NODE
     node.mkdir(exist_ok=True)
     sweep_all(own)
-    (node / "cgroup.procs").write_text(str(os.getpid()))
+    if moving:
+        (node / "cgroup.procs").write_text(str(os.getpid()))
     try:
         (own / "cgroup.subtree_control").write_text("+cpu")
         (node / "cpu.weight").write_text(str(_NODE_WEIGHT))
     except OSError:
-        (own / "cgroup.procs").write_text(str(os.getpid()))
-        node.rmdir()
+        if moving:
+            (own / "cgroup.procs").write_text(str(os.getpid()))
+            node.rmdir()
         raise
     with contextlib.suppress(OSError):
         # So that the kernel says in which of them it has killed; limits are not set.
         (own / "cgroup.subtree_control").write_text("+memory")
-    return own

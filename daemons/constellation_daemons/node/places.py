@@ -52,11 +52,13 @@ class Places:
         store: The directory of its store.
         store_limit: Its size in bytes.
         trees: The directory in which programs are laid out.
+        seats: The directory in which nodes of masters have their places.
     """
 
     store: str
     store_limit: int
     trees: str
+    seats: str
 
     def prepare(self) -> None:
         """Make the directories, and remove what killed services have left there.
@@ -64,7 +66,7 @@ class Places:
         Raises:
             UnusableCache: That cannot be, or nothing could be kept there.
         """
-        for path in (self.store, self.trees):
+        for path in (self.store, self.trees, self.seats):
             try:
                 own_directory(path)
                 if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
@@ -92,4 +94,5 @@ def default_places(limit: int = STORE_LIMIT) -> Places:
     cache = cache_directory()
     if cache is None:
         raise UnusableCache("~/.cache/constellation", "this user has no home directory")
-    return Places(os.path.join(cache, "store"), limit, os.path.join(cache, "programs"))
+    store, trees, seats = (os.path.join(cache, each) for each in ("store", "programs", "seats"))
+    return Places(store, limit, trees, seats)

@@ -170,6 +170,21 @@ class Node:
         ended = self._bridge is None or self._bridge.ended
         return ended and not self._agents and not self._remains.busy
 
+    @property
+    def has_programs(self) -> bool:
+        """Whether programs run here, whichever bridge they were deployed to."""
+        return bool(self._agents)
+
+    def rest(self, wanted: bool) -> None:
+        """Have the bridge end as soon as nobody uses it, or stay."""
+        if self._bridge is not None:
+            self._bridge.rest(wanted)
+
+    def move_log(self) -> None:
+        """Have the bridge log where this process does now."""
+        if self._bridge is not None:
+            self._bridge.move_log()
+
     def stop(self) -> None:
         """End everything that runs here."""
         self._stopping = True
@@ -184,6 +199,8 @@ class Node:
         """A child has ended, or more."""
         if self._bridge is not None:
             self._bridge.reap()
+            if self._bridge.left:
+                self._bridge = None
         known = {agent.process.pid for agent in self._agents.values()}
         if self._bridge is not None:
             known.add(self._bridge.os_pid)
@@ -245,6 +262,13 @@ class Node:
         if session is self._master:
             logger.warning("the master is gone: %s", reason or "it has ended")
             self._master = None
+
+    def leave_master(self, reason: str) -> None:
+        """The master is gone, as somebody else knows."""
+        session = self._master
+        if session is not None:
+            self.ended(session, reason)
+            session.close()
 
     def _obey(self, session: Session, message: object) -> None:
         if isinstance(message, Attach):

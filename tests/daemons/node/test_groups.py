@@ -93,3 +93,36 @@ def test_what_nobody_is_in_is_swept(own: Path, monkeypatch: pytest.MonkeyPatch) 
     sweep_all(own)
     assert (own / "cst-1-2").exists()
     assert not (own / "cst-1-1").exists()
+
+
+def test_who_was_put_into_the_group_of_the_node_divides_the_one_around_it(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By systemd (`DelegateSubgroup=`), or by the master that has started it."""
+    inner = own / "cst-node"
+    inner.mkdir()
+    members = f"1\n{os.getpid()}\n"
+    (inner / "cgroup.procs").write_text(members)
+    (own / "cgroup.procs").write_text("")
+    monkeypatch.setattr(module, "own_groups", lambda: [inner, own, own.parent])
+    assert prepare() == own
+    assert (inner / "cgroup.procs").read_text() == members
+    assert (inner / "cpu.weight").read_text() == "10000"
+    assert (own / "cgroup.subtree_control").read_text() == "+memory"
+    (own / "cgroup.procs").write_text("1\n")
+    (inner / "cgroup.controllers").write_text("cpu memory\n")
+    assert prepare() is None
+
+
+def test_a_group_around_it_that_cannot_be_divided_leaves_it_where_it_is(
+    own: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    inner = own / "cst-node"
+    inner.mkdir()
+    (own / "cgroup.procs").write_text("")
+    (own / "cgroup.subtree_control").mkdir()
+    monkeypatch.setattr(module, "own_groups", lambda: [inner, own, own.parent])
+    assert prepare() is None
+    assert "cannot be divided" in caplog.text
+    assert inner.exists()
+    assert (own / "cgroup.procs").read_text() == ""

@@ -17,14 +17,15 @@ NODES = '[[nodes]]\nfabric_addr = "127.0.0.1:9450"\n'
 
 
 def places(cache: Path) -> Places:
-    return Places(str(cache / "store"), 1 << 20, str(cache / "programs"))
+    store, trees, seats = (str(cache / name) for name in ("store", "programs", "seats"))
+    return Places(store, 1 << 20, trees, seats)
 
 
 def test_they_are_made_for_this_user_only(tmp_path: Path) -> None:
     cache = tmp_path / "new" / "cache"
     places(cache).prepare()
     places(cache).prepare()
-    for name in ("store", "programs"):
+    for name in ("store", "programs", "seats"):
         assert (cache / name).stat().st_mode & 0o077 == 0
 
 
