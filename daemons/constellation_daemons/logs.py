@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from constellation.plain import PlainFormatter, log_with, plain
 from constellation.settings import Format
 
-__all__ = ["current_format", "move", "set_up"]
+__all__ = ["current_format", "descriptor", "move", "set_up"]
 
 _LAYOUT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _formatter: logging.Formatter = PlainFormatter(_LAYOUT)
@@ -38,6 +38,15 @@ def set_up(level: int, form: Format) -> None:
     global _formatter
     _formatter = _of(form)
     log_with(_formatter, sys.stderr, level)
+
+
+def descriptor() -> int:
+    """A new descriptor of where this process logs.
+
+    Raises:
+        OSError: There can be none.
+    """
+    return os.dup(2)
 
 
 def move(descriptor: int, level: int, form: Format) -> None:

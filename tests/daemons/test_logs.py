@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from pathlib import Path
 
+import programs
 import pytest
 
 from constellation.settings import Format
@@ -65,3 +70,45 @@ def test_how_much(capsys: pytest.CaptureFixture[str]) -> None:
     log(logging.INFO, Format.JSON)
     first, *_ = capsys.readouterr().err.splitlines()
     assert json.loads(first)["text"] == "too little"
+
+
+# Its standard error is a pipe that nobody reads; what it logs after that goes to a file.
+MOVING = """
+import logging
+import os
+import sys
+from constellation.settings import Format
+from constellation_daemons import logs
+
+logs.set_up(logging.INFO, Format.HUMAN)
+os.close(logs.descriptor())
+logging.info("nobody reads this")
+file = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+logs.move(file, logging.WARNING, Format.JSON)
+os.close(file)
+logging.info("too little")
+logging.warning("moved")
+assert logs.current_format() is Format.JSON
+print("printed", flush=True)
+"""
+
+
+def test_a_log_that_is_moved(tmp_path: Path) -> None:
+    path = os.pathsep.join(map(str, (programs.ROOT, programs.ROOT / "daemons")))
+    pipe, end = os.pipe()
+    os.close(pipe)
+    done = subprocess.run(
+        [sys.executable, "-c", MOVING, str(tmp_path / "log")],
+        env=programs.environment(PYTHONPATH=path),
+        stdout=end,
+        stderr=end,
+        timeout=60,
+        check=False,
+    )
+    os.close(end)
+    # What could not be written before comes first.
+    *_, moved, printed = (tmp_path / "log").read_text().splitlines()
+    assert json.loads(moved)["text"] == "moved"
+    assert printed == "printed"
+    assert "too little" not in (tmp_path / "log").read_text()
+    assert done.returncode == 0

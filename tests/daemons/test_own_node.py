@@ -286,6 +286,27 @@ def test_a_master_stops_though_it_is_looking_for_its_node(tmp_path: Path) -> Non
             running.wait()
 
 
+def test_a_master_that_is_killed_while_it_stops(tmp_path: Path) -> None:
+    """Its node goes on with that, and the next master waits for it."""
+    with alone(tmp_path / "cluster") as made:
+        start(made)
+        with made.start(write(tmp_path, READER), stdin=True) as running:
+            up(running)
+            node, bridge = made.node_process(1), made.bridge_process()
+            os.kill(bridge, signal.SIGSTOP)  # so that it takes 15 s
+            made.running[made.master].send_signal(signal.SIGTERM)
+            wait_until(lambda: made.log(made.master).count("stopping") == 2, made)
+            made.kill(made.master)
+            start(made)
+            assert not programs.alive(node)
+            assert not programs.alive(bridge)
+            running.wait()
+        assert "cannot be used" not in made.log(made.master)
+        assert made.run(write(tmp_path, "init()\n")).code == 0
+        made.settle()
+        assert made.kill(made.master, signal.SIGTERM) == 0
+
+
 # -- nodes that die -------------------------------------------------------------------------------
 
 

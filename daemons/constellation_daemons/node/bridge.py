@@ -15,9 +15,9 @@ from constellation.address import Address
 from constellation.control.stream import MessageStream
 from constellation.security.keypair import Keypair
 from constellation.session.loop import Loop
+from constellation_daemons import logs
 from constellation_daemons.bridge.setup import BridgeSetup, MoveLog, Rest
 from constellation_daemons.children import start_part
-from constellation_daemons.logs import current_format
 from constellation_daemons.messages import Attach
 
 __all__ = ["BridgeProcess", "changed"]
@@ -108,7 +108,12 @@ class BridgeProcess:
     def move_log(self) -> None:
         """Have it log where this process does now."""
         level = logging.getLogger().getEffectiveLevel()
-        self._post(MoveLog(level, current_format().value), os.dup(2))
+        try:
+            log = logs.descriptor()
+        except OSError as error:  # strangers may have taken all descriptors
+            logger.warning("the bridge logs where it did before: %s", error.strerror)
+        else:
+            self._post(MoveLog(level, logs.current_format().value), log)
 
     def kill(self) -> None:
         """End it, without its programs having a say."""
@@ -149,7 +154,7 @@ class BridgeProcess:
                 "constellation_daemons.bridge.main",
                 theirs.fileno(),
                 level,
-                current_format().value,
+                logs.current_format().value,
             )
         except OSError as error:
             logger.error("the bridge cannot be started: %s", error)

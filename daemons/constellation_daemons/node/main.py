@@ -54,6 +54,8 @@ from constellation_daemons.node.service import Node
 
 logger = logging.getLogger("constellation_daemons.node.main")  # it is run as `__main__`
 
+_ACCEPT_AGAIN = 1.0
+"""Seconds until lifelines are taken again, after one could not be."""
 _GOODBYE_LIMIT = 2.0
 """Seconds that the master has to take what was told last."""
 _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -87,7 +89,7 @@ class _Process:
         self._wakeup = wakeup
         self._public = setup.public
         self._loop = Loop()
-        self._stopping = False
+        self._stopping = self._ending = False
         self._tied: _Lifeline | None = None
         keypair = None
         if setup.public is not None and setup.secret is not None:
@@ -102,7 +104,7 @@ class _Process:
         self._sessions = Sessions(self._loop, router, key, self._node)
         selector = self._loop.selector
         selector.register(self._wakeup.fileno(), selectors.EVENT_READ, self._signalled)
-        selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._listen()
         self._watch(lifeline)
         self._tie_to(lifeline)
 
@@ -111,7 +113,9 @@ class _Process:
         self._loop.run(lambda: self._stopping or (self._tied is None and self._node.idle))
         logger.info("stopping" if self._stopping else "nothing runs here, and nobody needs it")
         # Who comes now has to wait until the place is free.
-        self._loop.selector.unregister(self._listener)
+        self._ending = True
+        with contextlib.suppress(KeyError):  # it is not taken from for a moment
+            self._loop.selector.unregister(self._listener)
         self._listener.close()
         end(self._loop, self._node)
         if self._tied is not None:
@@ -136,11 +140,19 @@ class _Process:
 
     # -- masters
 
+    def _listen(self) -> None:
+        if not self._ending:
+            self._loop.selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
     def _accept(self, events: int) -> None:
         try:
             connection = self._listener.accept()[0]
-        except OSError as error:  # who connected is gone again, or there are no descriptors
-            logger.debug("no lifeline was taken: %s", error)
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # who connected is gone again
+        except OSError as error:  # strangers may have taken all descriptors
+            logger.warning("no lifeline can be taken: %s; it is tried again", error.strerror)
+            self._loop.selector.unregister(self._listener)
+            self._loop.after(_ACCEPT_AGAIN, self._listen)
             return
         self._watch(MessageStream(connection, from_master, descriptors=True))
 

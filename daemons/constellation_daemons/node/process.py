@@ -35,8 +35,8 @@ from constellation.process import system
 from constellation.session.loop import Loop, Timer
 from constellation.transport.descriptors import explained
 from constellation.version import VERSION
+from constellation_daemons import logs
 from constellation_daemons.children import start_part
-from constellation_daemons.logs import current_format
 from constellation_daemons.node.ending import KILL_LIMIT, STOP_LIMIT
 from constellation_daemons.node.groups import prepare
 from constellation_daemons.node.lifeline import (
@@ -239,21 +239,28 @@ class NodeProcess:
             return
         self._started_at = monotonic()
         prepare()  # so that the node, which starts where this process is, can divide the group
-        ours, theirs = socket.socketpair()
-        level = str(logging.getLogger().getEffectiveLevel())
         try:
-            child = start_part(
-                "constellation_daemons.node.main",
-                theirs.fileno(),
-                level,
-                current_format().value,
-                apart=True,
-            )
+            self._begin()
         except OSError as error:
             logger.error("the node of this master cannot be started: %s", explained(error))
-            ours.close()
             self._wait(_AGAIN, self._seek)
-            return
+
+    def _begin(self) -> None:
+        """Start a child.
+
+        Raises:
+            OSError: That cannot be.
+        """
+        ours, theirs = socket.socketpair()
+        level = str(logging.getLogger().getEffectiveLevel())
+        form = logs.current_format().value
+        try:
+            child = start_part(
+                "constellation_daemons.node.main", theirs.fileno(), level, form, apart=True
+            )
+        except OSError:
+            ours.close()
+            raise
         finally:
             theirs.close()
         self._part = _Child(child)
@@ -272,14 +279,23 @@ class NodeProcess:
             self._look_again()
             return
         try:
-            self._follow(self._seat.connect())
-        except OSError:
+            log = logs.descriptor()
+            try:
+                self._follow(self._seat.connect())
+            except OSError:
+                os.close(log)
+                raise
+        except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
             self._await_place()
             return
+        except OSError as error:  # of this process: strangers may have taken all descriptors
+            self._complain(f"the node of this master cannot be asked: {explained(error)}")
+            self._let_go()
+            self._wait(_AGAIN, self._seek)
+            return
         public = self._setup.public
-        level, form = logging.getLogger().getEffectiveLevel(), current_format().value
-        tie = Tie(VERSION, platform.python_version(), public, level, form)
-        self._post(tie, _log())
+        level, form = logging.getLogger().getEffectiveLevel(), logs.current_format().value
+        self._post(Tie(VERSION, platform.python_version(), public, level, form), log)
         self._wait(_ANSWER_LIMIT, self._unanswered)
 
     def _await_place(self) -> None:
@@ -434,11 +450,3 @@ class NodeProcess:
         if text != self._complaint:
             logger.error("%s; it is tried again", text)
             self._complaint = text
-
-
-def _log() -> int:
-    """A descriptor of where this process logs."""
-    try:
-        return os.dup(2)
-    except OSError:  # nowhere
-        return os.open(os.devnull, os.O_WRONLY)
