@@ -179,8 +179,12 @@ class _Process:
         Raises:
             ConnectionError: It is gone.
             ControlError: It has not said where its log goes.
+            EOFError: It comes too late, and has to wait until the place is free.
         """
         (log,) = lifeline.take_descriptors(1)
+        if self._ending:
+            os.close(log)
+            raise EOFError
         if self._tied is not None:
             self._ready(self._tied)  # that it is gone may not have been seen yet
         reason = misfit(tie, self._public)

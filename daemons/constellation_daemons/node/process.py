@@ -165,6 +165,7 @@ class NodeProcess:
         self._started_at = monotonic() - _AGAIN
         self._since: float | None = None  # since when somebody is there who takes no lifeline
         self._refusals = 0  # of its lifelines, one after the other
+        self._seen: int | None = None  # who had the place when this one began to stop
         self._complaint = ""  # what was logged last: once is enough
         loop.after(0, self._seek)
 
@@ -275,8 +276,7 @@ class NodeProcess:
             self._wait(_LOOK, self._seek)
             return
         if self._stopping:
-            self._part.signal(signal.SIGTERM)
-            self._look_again()
+            self._end_stranger()
             return
         try:
             log = logs.descriptor()
@@ -297,6 +297,18 @@ class NodeProcess:
         level, form = logging.getLogger().getEffectiveLevel(), logs.current_format().value
         self._post(Tie(VERSION, platform.python_version(), public, level, form), log)
         self._wait(_ANSWER_LIMIT, self._unanswered)
+
+    def _end_stranger(self) -> None:
+        """This master is to stop, and so is its node, though it is not tied."""
+        assert self._part is not None
+        if self._part.pid == self._seen:
+            self._part.signal(signal.SIGTERM)
+            self._look_again()
+            return
+        # Who removes what is left in a place has that for a moment too, and may be anybody's node.
+        self._seen = self._part.pid
+        self._let_go()
+        self._wait(_LOOK, self._seek)
 
     def _await_place(self) -> None:
         """It takes no lifeline: it is about to, or it ends."""
