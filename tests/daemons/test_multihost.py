@@ -309,11 +309,13 @@ def test_who_has_another_key_gets_nothing(cluster: HostCluster, tmp_path: Path) 
         assert "key" in done.stderr
         assert "Traceback" not in done.stderr
     for address, node in ((cluster.master, cluster.node(1)), (cluster.bridge, cluster.node(2))):
-        # The bridge logs it with its node.
-        assert (
-            f"turned away {cluster.hosts[3].address} at port {address.rpartition(':')[2]}: "
-            "it did not speak CURVE as a peer does"
-        ) in cluster.log(node)
+        # The bridge logs it with its node. Who is gone before it is looked has no address any more.
+        port = address.rpartition(":")[2]
+        assert any(
+            f"turned away {where} at port {port}: it did not speak CURVE as a peer does"
+            in cluster.log(node)
+            for where in (cluster.hosts[3].address, "an unknown address")
+        )
 
 
 def test_strangers_at_every_port(cluster: HostCluster, tmp_path: Path) -> None:
