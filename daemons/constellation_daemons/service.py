@@ -145,6 +145,7 @@ class _Process:
             return
         node.stop()
         if not self.loop.run(lambda: node.ended, LIMIT):
+            logger.warning("the node of this master has not ended in %g s, and is killed", LIMIT)
             node.kill()
             self.loop.run(lambda: node.ended, KILL_LIMIT)
 

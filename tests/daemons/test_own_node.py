@@ -323,6 +323,7 @@ def test_a_node_that_is_killed_is_started_again(own: Cluster, tmp_path: Path) ->
             before = own.log(own.master).count(HAS_COME)
             os.kill(node, signal.SIGKILL)
             assert running.wait() == 137  # its bridge, too, ends with its node
+            assert "the node that ran the bridge has ended" in str(running.events[-1])
         own.wait_for_log(own.master, "the node of this master has ended")
         own.wait_for(lambda: own.own_nodes() not in ([], [node]))  # noqa: B023
         own.wait_for(lambda: own.log(own.master).count(HAS_COME) > before)  # noqa: B023

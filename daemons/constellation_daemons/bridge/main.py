@@ -48,6 +48,7 @@ class _Process:
         self._wakeup = wakeup
         self._stopping = False
         self._resting = False  # it is to end when nobody uses it
+        self._reason = "the bridge has been stopped"  # why programs end with it
         security: Security | None = None
         keypair = None
         if setup.public is not None and setup.secret is not None:
@@ -76,7 +77,7 @@ class _Process:
     def run(self) -> None:
         """Serve, until the node ends or wants it."""
         self._loop.run(lambda: self._stopping or (self._resting and self.bridge.unused))
-        self.bridge.end("the bridge has been stopped")
+        self.bridge.end(self._reason)
         self._loop.run(lambda: not self.bridge.deployments, _STOP_LIMIT)
         self.bridge.close()
         self._loop.close()
@@ -87,6 +88,8 @@ class _Process:
                 self.obey(message)
         except (EOFError, ControlError):
             self._loop.selector.unregister(self._node)
+            if not self._stopping:
+                self._reason = "the node that ran the bridge has ended"
             self._stopping = True
 
     def obey(self, message: FromNode) -> None:

@@ -165,8 +165,10 @@ class Master:
         node = self._by_session.pop(session, None)
         if node is not None:
             self._session_over(node, session, reason)
-        elif self._bridges.pop(session, None) is not None:
-            logger.warning("a bridge is gone: %s", reason or "it has ended")
+        elif (place := self._bridges.pop(session, None)) is not None:
+            # Its node may have started another one before this is known.
+            which = "an earlier bridge" if place in self._bridges.values() else "a bridge"
+            logger.warning("%s is gone: %s", which, reason or "it has ended")
             if session.replaced:
                 # It was this master that was not heard of. The bridge is about to say hello.
                 self._loop.after(self._timeout, lambda: self._askers_gone(session))
